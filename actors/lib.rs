@@ -1,0 +1,1 @@
+//! Supervised shells around the pure machines, and the role trees.

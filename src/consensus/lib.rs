@@ -1,0 +1,1 @@
+//! Raft without I/O: the ready loop, membership and snapshots.

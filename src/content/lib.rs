@@ -1,0 +1,1 @@
+//! Pure IPFS formats: CIDs, chunkers, UnixFS, HAMT, paths.

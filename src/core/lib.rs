@@ -1,0 +1,1 @@
+//! Pure cluster decisions: no clock, no entropy, no I/O.

@@ -1,0 +1,1 @@
+//! The program: adapters, interfaces and the composition root.

@@ -1,0 +1,1 @@
+//! Everything libp2p: swarm, gossip and the cluster's own streams.

@@ -1,0 +1,1 @@
+//! Blocks, the Raft log and checkpoints over the Disk port.
