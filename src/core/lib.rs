@@ -1,1 +1,21 @@
 //! Pure cluster decisions: no clock, no entropy, no I/O.
+//!
+//! Every decision is a synchronous state machine: time, randomness and messages come in as values,
+//! wishes go out as values. The shells around them live in the actors' package.
+//!
+//! How to read it: [`id`], [`member`] and [`pin`] are the nouns; [`command`] is what the log says and
+//! [`state`] what it means; [`delta`] and [`follow`] carry that to the followers; [`proto`] is all that
+//! members say to each other; [`ops`] is all that users may ask. [`limits`] bounds every one of them.
+
+pub mod codec;
+pub mod command;
+pub mod delta;
+pub mod follow;
+pub mod id;
+pub mod limits;
+pub mod member;
+pub mod ops;
+pub mod pin;
+pub mod proto;
+pub mod state;
+pub mod token;

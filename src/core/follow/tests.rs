@@ -1,0 +1,1 @@
+//! Core follow tests come with the state tests.

@@ -1,0 +1,237 @@
+//! Identifiers: small, ordered, serialisable, and never confused with one another.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A member's number in the cluster. The state machine hands it out at join, and never twice; it is
+/// also the member's Raft id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug)]
+#[serde(transparent)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let digits = text.strip_prefix('n').unwrap_or(text);
+        digits.parse().map(NodeId).map_err(|_| ParseError::new("node id", text, "n1, n2, …"))
+    }
+}
+
+/// One run of one node: milliseconds at its start, made larger than any run before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug)]
+#[serde(transparent)]
+pub struct Incarnation(pub u64);
+
+/// A raw Ed25519 public key: who a peer is, whatever its address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PeerKey(pub [u8; 32]);
+
+/// What precedes an Ed25519 key in a libp2p peer id: identity multihash of a 36-byte protobuf.
+const PEER_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+
+impl fmt::Display for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0u8; 38];
+        bytes[..6].copy_from_slice(&PEER_ID_PREFIX);
+        bytes[6..].copy_from_slice(&self.0);
+        f.write_str(&bs58::encode(bytes).into_string())
+    }
+}
+
+impl fmt::Debug for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for PeerKey {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let fail = || ParseError::new("peer id", text, "an Ed25519 peer id, 12D3KooW…");
+        if text.len() > 64 {
+            return Err(fail());
+        }
+        let bytes = bs58::decode(text).into_vec().map_err(|_| fail())?;
+        let key = bytes.strip_prefix(&PEER_ID_PREFIX).ok_or_else(fail)?;
+        key.try_into().map(PeerKey).map_err(|_| fail())
+    }
+}
+
+/// A cluster's identity, drawn once when it is created; two clusters never mix.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClusterId(pub [u8; 16]);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A join token's public half.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TokenId(pub [u8; 8]);
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let fail = || ParseError::new("token id", text, "16 hexadecimal digits");
+        let mut id = [0u8; 8];
+        hex::decode_to_slice(text, &mut id).map_err(|_| fail())?;
+        Ok(TokenId(id))
+    }
+}
+
+/// A content identifier, kept as its binary form: 36 bytes for the common kind, ordered for paging.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cid(Box<[u8]>);
+
+/// A CID with a 64-byte digest and two-byte codes fits; anything longer is refused unparsed.
+const CID_LEN_BYTES_MAX: usize = 160;
+
+impl Cid {
+    /// Checks and takes a binary CID.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ParseError> {
+        if bytes.len() > CID_LEN_BYTES_MAX {
+            return Err(ParseError::new("CID", "(binary)", "at most 160 bytes"));
+        }
+        let parsed = cid::Cid::try_from(bytes)
+            .map_err(|_| ParseError::new("CID", &hex::encode(bytes), "a binary CID"))?;
+        if parsed.encoded_len() != bytes.len() {
+            return Err(ParseError::new("CID", &hex::encode(bytes), "no bytes after the CID"));
+        }
+        Ok(Self(bytes.into()))
+    }
+
+    /// The binary form.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The parsed form, for the rooms that look inside.
+    pub fn to_cid(&self) -> cid::Cid {
+        cid::Cid::try_from(&self.0[..]).expect("every constructor has parsed these bytes")
+    }
+}
+
+impl From<&cid::Cid> for Cid {
+    fn from(cid: &cid::Cid) -> Self {
+        Self(cid.to_bytes().into())
+    }
+}
+
+impl From<cid::Cid> for Cid {
+    fn from(cid: cid::Cid) -> Self {
+        Self::from(&cid)
+    }
+}
+
+impl fmt::Display for Cid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.to_cid(), f)
+    }
+}
+
+impl fmt::Debug for Cid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Cid {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let fail = || ParseError::new("CID", text, "a CID such as bafy… or Qm…");
+        if text.len() > 2 * CID_LEN_BYTES_MAX {
+            return Err(fail());
+        }
+        cid::Cid::try_from(text).map(Self::from).map_err(|_| fail())
+    }
+}
+
+impl Serialize for Cid {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Cid {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Cid;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a CID")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Cid, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Cid, E> {
+                Cid::from_bytes(bytes).map_err(E::custom)
+            }
+        }
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(Visitor)
+        } else {
+            deserializer.deserialize_bytes(Visitor)
+        }
+    }
+}
+
+/// Text or bytes that are not what they should be. Nothing was changed; the same input fails again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a {what}; expected {expected}")]
+pub struct ParseError {
+    /// What was wanted.
+    pub what: &'static str,
+    /// What came, cut to a readable length.
+    pub text: String,
+    /// What would have been right.
+    pub expected: &'static str,
+}
+
+impl ParseError {
+    /// Names what was wanted, what came and what would have been right.
+    pub fn new(what: &'static str, text: &str, expected: &'static str) -> Self {
+        Self { what, text: text.chars().take(80).collect(), expected }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! Every bound in one file, asserted against each other where they depend on each other.
+
+/// One kibibyte, for the sizes below.
+const KIB: usize = 1024;
+/// One mebibyte.
+const MIB: usize = 1024 * KIB;
+
+/// Largest Raft log entry; also what a proposal of one request may encode to.
+pub const ENTRY_BYTES_MAX: usize = MIB;
+/// Most commands in one entry.
+pub const ENTRY_COMMANDS_MAX: usize = 4096;
+/// Largest unary request between members.
+pub const REQUEST_BYTES_MAX: usize = MIB + 64 * KIB;
+/// Largest unary answer between members.
+pub const RESPONSE_BYTES_MAX: usize = 16 * MIB;
+/// Largest gossip message, envelope included.
+pub const GOSSIP_BYTES_MAX: usize = 32 * KIB;
+/// Largest join request or answer.
+pub const JOIN_BYTES_MAX: usize = 64 * KIB;
+/// Largest join token in its binary form.
+pub const TOKEN_BYTES_MAX: usize = 4 * KIB;
+/// Largest state that a checkpoint or snapshot may hold.
+pub const STATE_BYTES_MAX: usize = 1024 * MIB;
+/// Largest answer to a feed request before it is cut and continued.
+pub const FEED_BYTES_MAX: usize = 4 * MIB;
+/// Bytes of deltas that a master keeps for followers that lag.
+pub const FEED_RING_BYTES_MAX: usize = 64 * MIB;
+/// Deltas that a master keeps for followers that lag.
+pub const FEED_RING_DELTAS_MAX: usize = 65_536;
+
+/// Most members, of all roles.
+pub const MEMBERS_MAX: usize = 4096;
+/// Most masters: more voters make every commit slower and nothing safer.
+pub const MASTERS_MAX: usize = 7;
+/// Most addresses of one member.
+pub const ADDRS_MAX: usize = 16;
+/// Longest address.
+pub const ADDR_LEN_BYTES_MAX: usize = 280;
+/// Longest name of a node or zone.
+pub const NODE_NAME_LEN_BYTES_MAX: usize = 64;
+/// Most join tokens that are neither used nor expired.
+pub const TOKENS_MAX: usize = 1024;
+/// Longest a join token may live.
+pub const TOKEN_LIFE_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+
+/// Longest name of a pin.
+pub const PIN_NAME_LEN_BYTES_MAX: usize = 255;
+/// Metadata entries of a pin.
+pub const PIN_METADATA_MAX: usize = 32;
+/// Longest metadata key or value.
+pub const PIN_METADATA_LEN_BYTES_MAX: usize = 1024;
+/// Most copies one pin may ask for.
+pub const REPLICAS_MAX: u16 = 64;
+/// Most holders recorded for one pin, surplus and lost ones included.
+pub const ALLOCATIONS_MAX: usize = 128;
+/// Longest reason of a failed replica that is replicated.
+pub const REASON_LEN_BYTES_MAX: usize = 256;
+
+/// Requests of one client that are remembered for deduplication.
+pub const DEDUP_WINDOW: u64 = 4096;
+
+/// Blocks asked for in one request.
+pub const BLOCKS_PER_REQUEST_MAX: usize = 512;
+/// Block bytes in one answer; one larger block still travels alone.
+pub const BLOCKS_ANSWER_BYTES_MAX: usize = 4 * MIB;
+/// Largest block.
+pub const BLOCK_BYTES_MAX: usize = 2 * MIB;
+
+/// Outcomes of one node in one report.
+pub const REPORTS_MAX: usize = 512;
+/// Items in one page of a listing.
+pub const PAGE_MAX: usize = 1000;
+
+const _: () = {
+    assert!(ENTRY_BYTES_MAX < REQUEST_BYTES_MAX);
+    assert!(FEED_BYTES_MAX + ENTRY_BYTES_MAX < RESPONSE_BYTES_MAX);
+    assert!(BLOCKS_ANSWER_BYTES_MAX + BLOCK_BYTES_MAX < RESPONSE_BYTES_MAX);
+    assert!(GOSSIP_BYTES_MAX < REQUEST_BYTES_MAX);
+    assert!(REPLICAS_MAX as usize <= ALLOCATIONS_MAX);
+};

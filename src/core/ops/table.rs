@@ -1,0 +1,100 @@
+//! The table itself.
+
+use super::{Component, OpInfo, Shape, Site};
+use crate::member::Role;
+
+const EVERYONE: &[Role] = &[Role::Master, Role::Worker, Role::Leecher];
+const MEMBERS: &[Role] = &[Role::Master, Role::Worker];
+
+const fn op(
+    name: &'static str,
+    summary: &'static str,
+    example: &'static str,
+    component: Component,
+    site: Site,
+) -> OpInfo {
+    OpInfo { name, summary, example, roles: EVERYONE, component, site, shape: Shape::Unary }
+}
+
+const fn for_members(info: OpInfo) -> OpInfo {
+    OpInfo { roles: MEMBERS, ..info }
+}
+
+const fn streamed(info: OpInfo) -> OpInfo {
+    OpInfo { shape: Shape::Stream, ..info }
+}
+
+const CID: &str = r#"{"cid":"bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"}"#;
+const PATH: &str = r#"{"path":"bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"}"#;
+const NODE: &str = r#"{"node":"n2"}"#;
+
+/// Every operation, by name.
+pub static ALL: &[OpInfo] = &[
+    op("actors", "the live supervision tree", "{}", Component::Node, Site::Local),
+    streamed(op("add", "import files and pin them", "{}", Component::Ipfs, Site::Local)),
+    streamed(op("cat", "a file's bytes", PATH, Component::Ipfs, Site::Local)),
+    for_members(op(
+        "cluster.token.create",
+        "make a one-time join token",
+        r#"{"role":"worker","expires_in_ms":3600000}"#,
+        Component::Cluster,
+        Site::Leader,
+    )),
+    for_members(op(
+        "cluster.token.ls",
+        "join tokens that exist",
+        "{}",
+        Component::Cluster,
+        Site::Master,
+    )),
+    for_members(op(
+        "cluster.token.revoke",
+        "end a join token",
+        r#"{"id":"0011223344556677"}"#,
+        Component::Cluster,
+        Site::Leader,
+    )),
+    streamed(op("get", "a file or directory as TAR", PATH, Component::Ipfs, Site::Local)),
+    for_members(op(
+        "index.find",
+        "what was added, by name",
+        r#"{"name":"report"}"#,
+        Component::Index,
+        Site::Local,
+    )),
+    op("ls", "a directory's entries", PATH, Component::Ipfs, Site::Local),
+    op(
+        "node.leave",
+        "move a member's pins away, then let it go",
+        NODE,
+        Component::Cluster,
+        Site::Leader,
+    ),
+    op("node.ls", "all members", "{}", Component::Cluster, Site::Leader),
+    for_members(op(
+        "node.rm",
+        "take a member out for good, at once",
+        NODE,
+        Component::Cluster,
+        Site::Leader,
+    )),
+    for_members(op(
+        "node.role",
+        "change a member's role",
+        r#"{"node":"n2","role":"worker"}"#,
+        Component::Cluster,
+        Site::Leader,
+    )),
+    op("node.show", "one member", NODE, Component::Cluster, Site::Leader),
+    op("pin.add", "keep a CID on members", CID, Component::Cluster, Site::Leader),
+    op("pin.ls", "pins, a page at a time", r#"{"limit":100}"#, Component::Cluster, Site::Master),
+    op("pin.rm", "end a pin", CID, Component::Cluster, Site::Leader),
+    op("pin.status", "one pin and its copies", CID, Component::Cluster, Site::Leader),
+    op("stat", "what a path is", PATH, Component::Ipfs, Site::Local),
+    op("status", "this node at a glance", "{}", Component::Node, Site::Local),
+];
+
+/// The operation with this name.
+pub fn find(name: &str) -> Option<&'static OpInfo> {
+    ALL.binary_search_by(|info| info.name.cmp(name)).ok().map(|at| &ALL[at])
+}
