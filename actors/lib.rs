@@ -1,1 +1,5 @@
 //! Supervised shells around the pure machines, and the role trees.
+
+pub mod api;
+pub mod ports;
+pub mod settings;
