@@ -1,1 +1,3 @@
 //! The program: adapters, interfaces and the composition root.
+
+pub mod config;
