@@ -17,5 +17,6 @@ pub mod member;
 pub mod ops;
 pub mod pin;
 pub mod proto;
+pub mod restart;
 pub mod state;
 pub mod token;
