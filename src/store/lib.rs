@@ -1,1 +1,15 @@
-//! Blocks, the Raft log and checkpoints over the Disk port.
+//! Everything a node keeps: blocks, the Raft log and checkpoints, over one [`disk::Disk`] port.
+//!
+//! All calls are synchronous; the caller decides on which thread they run. Nothing else touches
+//! files, so the same store runs over real files and over a simulated disk that tears its writes.
+
+pub mod checkpoint;
+pub mod disk;
+pub mod files;
+pub mod folder;
+pub mod raft_log;
+pub mod wal;
+
+mod codec;
+#[cfg(test)]
+mod test_support;

@@ -1,0 +1,337 @@
+//! A disk in memory that forgets like a real one.
+//!
+//! It keeps two views: what reads see, and what would survive a power cut. Syncs move bytes (and,
+//! for folders, names) from the first to the second. [`SimDisk::crash`] decides from the seed, for
+//! every unsynced write, whether it is kept, dropped or torn at some byte or sector, and likewise
+//! for every unsynced creation, rename and removal. The same seed and the same calls give the same
+//! bytes.
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::state::{Change, Node, State, Step};
+use super::{
+    Disk, DiskError, DiskErrorKind, DiskFile, DiskLock, Io, Listed, ListedKind, Open, Space,
+    check_path, parent_of,
+};
+
+/// A simulated disk; clones are handles to the same disk.
+#[derive(Clone)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+/// What a crash did to the unsynced part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CrashReport {
+    /// Unsynced writes that reached the disk whole.
+    pub writes_kept: usize,
+    /// Unsynced writes that left no trace.
+    pub writes_dropped: usize,
+    /// Unsynced writes of which a part reached the disk.
+    pub writes_torn: usize,
+    /// Unsynced creations, renames and removals that were undone.
+    pub names_undone: usize,
+}
+
+impl std::fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimDisk").finish_non_exhaustive()
+    }
+}
+
+impl SimDisk {
+    /// An empty disk of unlimited size whose faults are drawn from `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { state: Arc::new(Mutex::new(State::new(seed))) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic of another test thread leaves plain data behind; it is still consistent.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cuts the power and turns the machine on again: unsynced data is kept, dropped or torn, open
+    /// handles and locks are dead, pending faults are cleared.
+    pub fn crash(&self) -> CrashReport {
+        self.state().crash()
+    }
+
+    /// Ends the process only: handles and locks are dead, but every write survives.
+    pub fn kill_process(&self) {
+        self.state().kill_process();
+    }
+
+    /// Changes made so far (writes, syncs, names); the unit of [`SimDisk::stop_after`].
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.state().changes
+    }
+
+    /// Lets `n` more changes succeed. The next one fails, half done, and so does everything after
+    /// it until [`SimDisk::crash`].
+    pub fn stop_after(&self, n: u64) {
+        let mut state = self.state();
+        state.stop_at = Some(state.changes + n);
+    }
+
+    /// Makes the `n`-th file sync from now (0 is the next) fail. What it should have made durable is
+    /// lost at a crash, and later syncs don't bring it back.
+    pub fn fail_sync_after(&self, n: u64) {
+        let mut state = self.state();
+        state.fail_sync_at = Some(state.syncs + n);
+    }
+
+    /// Bounds the sum of file lengths; growth beyond fails with [`DiskErrorKind::Full`].
+    pub fn set_capacity(&self, bytes: u64) {
+        self.state().capacity_bytes = bytes;
+    }
+
+    /// Flips one bit of a file, as a decaying medium does.
+    ///
+    /// # Errors
+    /// There is no such file or no such byte.
+    pub fn flip_bit(&self, path: &str, offset: u64, bit: u8) -> Result<(), DiskError> {
+        let mut state = self.state();
+        let inode = state.file_at("flip", path)?;
+        if state.flip(inode, offset, bit) {
+            Ok(())
+        } else {
+            let cause = io::Error::new(io::ErrorKind::UnexpectedEof, "no byte at this offset");
+            Err(DiskError::new("flip", path, cause))
+        }
+    }
+
+    /// A hash-ready dump of what reads see: every path with its bytes, sorted.
+    #[must_use]
+    pub fn dump(&self) -> Vec<(String, Vec<u8>)> {
+        self.state().dump()
+    }
+
+    fn change_name(&self, op: &'static str, path: &str, change: Change) -> Result<(), DiskError> {
+        let mut state = self.state();
+        let step = state.step(op, path)?;
+        state.change_name(change);
+        state.finish(step, op, path)
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &str, how: Open, _io: Io) -> Result<Arc<dyn DiskFile>, DiskError> {
+        check_path("open", path)?;
+        let mut state = self.state();
+        state.check_up("open", path)?;
+        let inode = match (state.lookup(path), how) {
+            (Some(Node::Dir), _) => {
+                let cause = io::Error::new(io::ErrorKind::IsADirectory, "is a folder");
+                return Err(DiskError::new("open", path, cause));
+            }
+            (Some(Node::File(inode)), Open::Create) => {
+                let step = state.step("open", path)?;
+                state.set_len(inode, 0);
+                state.finish(step, "open", path)?;
+                inode
+            }
+            (Some(Node::File(inode)), _) => inode,
+            (None, Open::Create) => {
+                state.require_dir("open", parent_of(path))?;
+                let step = state.step("open", path)?;
+                let inode = state.new_inode();
+                let node = Node::File(inode);
+                state.change_name(Change::Link { path: path.to_owned(), node });
+                state.finish(step, "open", path)?;
+                inode
+            }
+            (None, _) => return Err(State::not_found("open", path)),
+        };
+        let epoch = state.epoch;
+        let writable = how != Open::Read;
+        drop(state);
+        Ok(Arc::new(SimFile { disk: self.clone(), inode, epoch, writable, path: path.to_owned() }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        check_path("rename", to)?;
+        let node = {
+            let state = self.state();
+            state.check_up("rename", from)?;
+            state.lookup(from).ok_or_else(|| State::not_found("rename", from))?
+        };
+        let change = Change::Rename { from: from.to_owned(), to: to.to_owned(), node };
+        self.change_name("rename", from, change)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), DiskError> {
+        {
+            let state = self.state();
+            state.check_up("remove", path)?;
+            state.file_at("remove", path)?;
+        }
+        self.change_name("remove", path, Change::Unlink { path: path.to_owned() })
+    }
+
+    fn list(&self, dir: &str) -> Result<Vec<Listed>, DiskError> {
+        check_path("list", dir)?;
+        let state = self.state();
+        state.check_up("list", dir)?;
+        state.require_dir("list", dir)?;
+        Ok(state
+            .children(dir)
+            .map(|(name, node)| Listed {
+                name: name.to_owned(),
+                kind: if node == Node::Dir { ListedKind::Dir } else { ListedKind::File },
+            })
+            .collect())
+    }
+
+    fn create_dir(&self, dir: &str) -> Result<(), DiskError> {
+        check_path("create folder", dir)?;
+        {
+            let state = self.state();
+            state.check_up("create folder", dir)?;
+            match state.lookup(dir) {
+                Some(Node::Dir) => return Ok(()),
+                Some(Node::File(_)) => {
+                    let cause = io::Error::new(io::ErrorKind::AlreadyExists, "is a file");
+                    return Err(DiskError::new("create folder", dir, cause));
+                }
+                None => state.require_dir("create folder", parent_of(dir))?,
+            }
+        }
+        let change = Change::Link { path: dir.to_owned(), node: Node::Dir };
+        self.change_name("create folder", dir, change)
+    }
+
+    fn sync_dir(&self, dir: &str) -> Result<(), DiskError> {
+        check_path("sync folder", dir)?;
+        let mut state = self.state();
+        state.require_dir("sync folder", dir)?;
+        let step = state.step("sync folder", dir)?;
+        if step == Step::Done || state.coin() {
+            state.sync_names(dir);
+        }
+        state.finish(step, "sync folder", dir)
+    }
+
+    fn space(&self) -> Result<Space, DiskError> {
+        let state = self.state();
+        state.check_up("measure", "")?;
+        let free_bytes = state.capacity_bytes.saturating_sub(state.used_bytes());
+        Ok(Space { total_bytes: state.capacity_bytes, free_bytes })
+    }
+
+    fn lock(&self, path: &str) -> Result<Box<dyn DiskLock>, DiskError> {
+        if let Err(error) = self.open(path, Open::Write, Io::Buffered) {
+            if !error.is_not_found() {
+                return Err(error);
+            }
+            self.open(path, Open::Create, Io::Buffered)?;
+        }
+        let mut state = self.state();
+        if !state.locks.insert(path.to_owned()) {
+            let cause = io::Error::new(io::ErrorKind::WouldBlock, "held by another process");
+            return Err(DiskError::new("lock", path, cause).with_kind(DiskErrorKind::Locked));
+        }
+        let epoch = state.epoch;
+        drop(state);
+        Ok(Box::new(SimLock { disk: self.clone(), path: path.to_owned(), epoch }))
+    }
+}
+
+#[derive(Debug)]
+struct SimLock {
+    disk: SimDisk,
+    path: String,
+    epoch: u64,
+}
+
+impl DiskLock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        // After a crash the lock is somebody else's.
+        if state.epoch == self.epoch {
+            state.locks.remove(&self.path);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    disk: SimDisk,
+    inode: u64,
+    epoch: u64,
+    writable: bool,
+    path: String,
+}
+
+impl SimFile {
+    /// The disk's state, if this handle's process is still alive.
+    fn alive(&self, op: &'static str) -> Result<MutexGuard<'_, State>, DiskError> {
+        let state = self.disk.state();
+        state.check_up(op, &self.path)?;
+        if state.epoch == self.epoch {
+            Ok(state)
+        } else {
+            Err(DiskError::new(op, &self.path, io::Error::other("the process has ended")))
+        }
+    }
+
+    fn alive_for_writing(&self, op: &'static str) -> Result<MutexGuard<'_, State>, DiskError> {
+        if self.writable {
+            return self.alive(op);
+        }
+        let cause = io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading");
+        Err(DiskError::new(op, &self.path, cause))
+    }
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, DiskError> {
+        Ok(self.alive("read")?.read(self.inode, offset, buf))
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let mut state = self.alive_for_writing("write")?;
+        state.check_room("write", &self.path, self.inode, offset + bytes.len() as u64)?;
+        let step = state.step("write", &self.path)?;
+        state.write(self.inode, offset, bytes);
+        state.finish(step, "write", &self.path)
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        let mut state = self.alive("sync")?;
+        let step = state.step("sync", &self.path)?;
+        if state.sync_fails() {
+            state.lose_unsynced(self.inode);
+            let cause = io::Error::other("injected: the device failed to sync");
+            return Err(DiskError::new("sync", &self.path, cause).with_kind(DiskErrorKind::Sync));
+        }
+        if step == Step::Done || state.coin() {
+            state.sync_file(self.inode);
+        }
+        state.finish(step, "sync", &self.path)
+    }
+
+    fn set_len(&self, len_bytes: u64) -> Result<(), DiskError> {
+        let mut state = self.alive_for_writing("resize")?;
+        state.check_room("resize", &self.path, self.inode, len_bytes)?;
+        let step = state.step("resize", &self.path)?;
+        state.set_len(self.inode, len_bytes);
+        state.finish(step, "resize", &self.path)
+    }
+
+    fn preallocate(&self, len_bytes: u64) -> Result<(), DiskError> {
+        if len_bytes > self.len()? { self.set_len(len_bytes) } else { Ok(()) }
+    }
+
+    fn len(&self) -> Result<u64, DiskError> {
+        Ok(self.alive("stat")?.len(self.inode))
+    }
+}

@@ -1,0 +1,239 @@
+//! Opening a log: replay, and telling a torn tail from corruption.
+
+use super::frame::{self, FrameHeader, HEADER_BYTES, RECORD_HEADER_BYTES};
+use super::{Location, Replayed, Tail, Wal, WalError};
+use crate::disk::{ALIGN_BYTES, DiskFile, Io, ListedKind, Open, align_up};
+use std::sync::Arc;
+
+/// How much is read at once while looking for batches behind damage.
+const SEARCH_CHUNK_BYTES: usize = 1 << 20;
+
+const FOLLOWED: &str = "a batch that others follow is damaged";
+
+/// What opening a log found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Batches that survived.
+    pub batches: u64,
+    /// Bytes behind the last batch that are no batch. They are the trace of a write that a crash
+    /// interrupted, or of a last batch that decayed: the log can't tell, so a consensus node must
+    /// neither vote nor acknowledge until it has caught up with its peers.
+    pub cut: Option<CutTail>,
+}
+
+/// Where an incomplete tail was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutTail {
+    /// Segment number.
+    pub segment: u64,
+    /// Offset of the first byte that was not kept.
+    pub offset: u64,
+}
+
+/// What stands behind the last valid batch of a segment.
+#[derive(Debug, PartialEq, Eq)]
+enum Rest {
+    Zeros,
+    Garbage,
+    /// A later batch: its sequence number proves that what is before it had been synced.
+    LaterBatch,
+}
+
+impl Wal {
+    pub(super) fn recover<E: From<WalError>>(
+        &mut self,
+        visit: &mut dyn FnMut(Replayed<'_>) -> Result<(), E>,
+    ) -> Result<Recovery, E> {
+        let mut recovery = Recovery::default();
+        let numbers = self.list_segments()?;
+        // A batch may follow nothing only in the oldest segment of a log whose front was deleted.
+        let mut chained = numbers.first() == Some(&1);
+        let mut suspect = (1, 0);
+        for (index, &segment) in numbers.iter().enumerate() {
+            let path = self.segment_path(segment);
+            let file = self.disk.open(&path, Open::Write, Io::Direct).map_err(WalError::from)?;
+            let len = file.len().map_err(WalError::from)?;
+            if chained {
+                self.check_link(&*file, segment, suspect)?;
+            }
+            let before = recovery.batches;
+            let end = self.replay(&*file, segment, len, &mut recovery, visit)?;
+            chained |= recovery.batches > 0;
+            suspect = (segment, end);
+            self.next_segment = segment + 1;
+            self.files.insert(segment, Arc::clone(&file));
+            if index + 1 == numbers.len() {
+                let kept_some = recovery.batches > before;
+                self.settle_tail(&file, segment, end, kept_some, &mut recovery)?;
+            }
+        }
+        // The names of the surviving segments may still be unsynced.
+        self.disk.sync_dir(&self.dir).map_err(WalError::from)?;
+        Ok(recovery)
+    }
+
+    fn list_segments(&self) -> Result<Vec<u64>, WalError> {
+        let mut numbers = Vec::new();
+        for entry in self.disk.list(&self.dir)? {
+            let number = entry
+                .name
+                .strip_suffix(".wal")
+                .filter(|name| name.len() == 16 && entry.kind == ListedKind::File)
+                .and_then(|name| u64::from_str_radix(name, 16).ok());
+            numbers.extend(number);
+        }
+        numbers.sort_unstable();
+        match numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
+            Some(gap) => Err(self.corrupt(gap[0] + 1, 0, "a segment is missing")),
+            None => Ok(numbers),
+        }
+    }
+
+    /// The first batch of a segment must name what survived of the segments before it; otherwise
+    /// the batch that it names, at `suspect`, is damaged. A segment without a first batch is judged
+    /// by the segment after it.
+    fn check_link(
+        &self,
+        file: &dyn DiskFile,
+        segment: u64,
+        suspect: (u64, u64),
+    ) -> Result<(), WalError> {
+        match self.header_at(file, segment, 0)? {
+            Some((header, _)) if !header.follows(&self.tail) => {
+                Err(self.corrupt(suspect.0, suspect.1, FOLLOWED))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Shows the records of the segment's valid batches; returns the end of the last.
+    fn replay<E: From<WalError>>(
+        &mut self,
+        file: &dyn DiskFile,
+        segment: u64,
+        len: u64,
+        recovery: &mut Recovery,
+        visit: &mut dyn FnMut(Replayed<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut offset = 0;
+        while let Some((header, crc)) = self.header_at(file, segment, offset)? {
+            let frame_bytes = align_up(HEADER_BYTES as u64 + u64::from(header.body_len));
+            if frame_bytes > self.options.max_batch_bytes || offset + frame_bytes > len {
+                break;
+            }
+            let mut body = vec![0; header.body_len as usize];
+            let at = offset + HEADER_BYTES as u64;
+            let read = file.read_at(at, &mut body).map_err(WalError::from)?;
+            if read != body.len() || crc32c::crc32c(&body) != header.body_crc {
+                break;
+            }
+            // The oldest segment that was kept starts in the middle of the chain.
+            if self.tail != Tail::default() && !header.follows(&self.tail) {
+                return Err(self
+                    .corrupt(segment, offset, "a batch does not follow the one before")
+                    .into());
+            }
+            self.show_records(segment, at, &body, visit)?;
+            offset += frame_bytes;
+            self.tail = Tail { segment, end: offset, crc, sequence: header.sequence };
+            recovery.batches += 1;
+        }
+        Ok(offset)
+    }
+
+    fn show_records<E: From<WalError>>(
+        &self,
+        segment: u64,
+        body_at: u64,
+        body: &[u8],
+        visit: &mut dyn FnMut(Replayed<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut done = 0;
+        while done < body.len() {
+            let offset = body_at + done as u64;
+            let (payload, kind) = frame::parse_record(&body[done..])
+                .ok_or_else(|| self.corrupt(segment, offset, "a record's checksum differs"))?;
+            let at = Location { segment, offset, len_bytes: payload.len() as u32 };
+            visit(Replayed { kind, payload, at })?;
+            done += RECORD_HEADER_BYTES + payload.len();
+        }
+        Ok(())
+    }
+
+    /// The batch header at this place, if one stands there that names this place.
+    fn header_at(
+        &self,
+        file: &dyn DiskFile,
+        segment: u64,
+        offset: u64,
+    ) -> Result<Option<(FrameHeader, u32)>, WalError> {
+        let mut bytes = [0; HEADER_BYTES];
+        let n = file.read_at(offset, &mut bytes)?;
+        let Some((header, crc)) = FrameHeader::parse(&bytes[..n]) else { return Ok(None) };
+        if header.identity != self.options.identity {
+            return Err(WalError::Foreign { dir: self.dir.clone(), segment });
+        }
+        Ok((header.segment == segment && header.offset == offset).then_some((header, crc)))
+    }
+
+    /// Decides what stands behind the last batch and where the next one goes.
+    fn settle_tail(
+        &mut self,
+        file: &Arc<dyn DiskFile>,
+        segment: u64,
+        end: u64,
+        kept_some: bool,
+        recovery: &mut Recovery,
+    ) -> Result<(), WalError> {
+        let len = file.len()?;
+        match self.rest(&**file, segment, end, len)? {
+            Rest::LaterBatch => return Err(self.corrupt(segment, end, FOLLOWED)),
+            // The evidence stays, and no sector that may have been synced is written again.
+            Rest::Garbage => recovery.cut = Some(CutTail { segment, offset: end }),
+            Rest::Zeros if kept_some => self.tail_capacity = len,
+            Rest::Zeros => {
+                // A creation that a crash interrupted before its first batch.
+                self.files.remove(&segment);
+                self.next_segment = segment;
+                self.disk.remove(&self.segment_path(segment))?;
+            }
+        }
+        // What a crashed process wrote but did not sync counts from now on, so it must be durable.
+        if kept_some { Ok(file.sync()?) } else { Ok(()) }
+    }
+
+    fn rest(
+        &self,
+        file: &dyn DiskFile,
+        segment: u64,
+        from: u64,
+        len: u64,
+    ) -> Result<Rest, WalError> {
+        let mut chunk = vec![0; SEARCH_CHUNK_BYTES];
+        let mut rest = Rest::Zeros;
+        let mut at = from;
+        while at < len {
+            let n = file.read_at(at, &mut chunk)?;
+            if n == 0 {
+                break;
+            }
+            for (index, block) in chunk[..n].chunks(ALIGN_BYTES).enumerate() {
+                let offset = at + (index * ALIGN_BYTES) as u64;
+                if block.iter().all(|byte| *byte == 0) {
+                    continue;
+                }
+                rest = Rest::Garbage;
+                let later = FrameHeader::parse(block).is_some_and(|(header, _)| {
+                    header.identity == self.options.identity
+                        && (header.segment, header.offset) == (segment, offset)
+                        && header.sequence > self.tail.sequence + 1
+                });
+                if later {
+                    return Ok(Rest::LaterBatch);
+                }
+            }
+            at += n as u64;
+        }
+        Ok(rest)
+    }
+}
