@@ -1,3 +1,5 @@
 //! The program: adapters, interfaces and the composition root.
 
+pub mod cli;
 pub mod config;
+pub mod http;

@@ -1,0 +1,382 @@
+//! The local side of `add`: walks paths in a fixed order and writes them as one TAR stream.
+//!
+//! Folders come before what is in them, entries sorted by name. Symbolic links stay links, except the
+//! paths given on the command line themselves. A file that can't be read, or that changes while it is
+//! read, ends the walk with an error that names it: an add is all or nothing.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::CliError;
+use super::output::printable;
+use crate::http::tarball::{self, DEPTH_MAX, EntryKind};
+
+/// Bytes read from a file at once.
+const READ_LEN_BYTES: usize = 256 * 1024;
+/// Names kept per reason for skipping; the rest is only counted.
+const SKIPPED_NAMES_MAX: usize = 10;
+
+/// Whether files whose name begins with a dot are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hidden {
+    /// They are left out and counted.
+    Skip,
+    /// They are taken like others.
+    Take,
+}
+
+/// What a walk found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Files.
+    pub files: u64,
+    /// Folders, the root among them.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Entries left out because their name begins with a dot.
+    pub hidden: Skipped,
+    /// Sockets, pipes and devices, which have no content.
+    pub special: Skipped,
+}
+
+/// Entries that were left out for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub names: Vec<String>,
+}
+
+impl Skipped {
+    fn add(&mut self, path: &Path) {
+        self.count += 1;
+        if self.names.len() < SKIPPED_NAMES_MAX {
+            self.names.push(printable(&path.to_string_lossy()));
+        }
+    }
+
+    /// `3 hidden: .a, .b, …`, or nothing.
+    pub fn describe(&self, what: &str) -> Option<String> {
+        let more = if self.count > self.names.len() as u64 { ", …" } else { "" };
+        (self.count > 0).then(|| format!("{} {what}: {}{more}", self.count, self.names.join(", ")))
+    }
+}
+
+/// What is added: the paths given, and under which names.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    roots: Vec<Root>,
+    hidden: Hidden,
+}
+
+#[derive(Clone, Debug)]
+struct Root {
+    /// Empty for a single path, which is the root itself.
+    names: Vec<OsString>,
+    path: PathBuf,
+}
+
+impl Walk {
+    /// Looks at the paths given: one is the root itself, several become entries of a new folder.
+    pub fn new(paths: &[PathBuf], hidden: Hidden) -> Result<Self, CliError> {
+        let mut roots = Vec::with_capacity(paths.len());
+        for path in paths {
+            let full = std::fs::canonicalize(path).map_err(|error| not_there(path, &error))?;
+            let names = match paths {
+                [_] => Vec::new(),
+                _ => vec![file_name(&full)],
+            };
+            roots.push(Root { names, path: path.clone() });
+        }
+        roots.sort_by(|a, b| a.names.cmp(&b.names));
+        if let Some([a, b]) = roots.array_windows().find(|[a, b]| a.names == b.names) {
+            let message = format!(
+                "{} and {} would both be called {}",
+                a.path.display(),
+                b.path.display(),
+                b.names[0].display()
+            );
+            return Err(CliError::new("E_USAGE", message)
+                .hint("add their parent folder, or give them different names"));
+        }
+        Ok(Self { roots, hidden })
+    }
+
+    /// The name that a pin of it gets if none is given: the last part of a single path.
+    pub fn default_name(&self) -> String {
+        match &self.roots[..] {
+            [root] => std::fs::canonicalize(&root.path)
+                .map(|full| file_name(&full).to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            _ => String::new(),
+        }
+    }
+
+    /// Counts everything and checks that it may be read, without reading it.
+    pub fn survey(&self) -> Result<Survey, CliError> {
+        let mut pass = Pass { hidden: self.hidden, survey: Survey::default(), sink: None };
+        self.drive(&mut pass)?;
+        Ok(pass.survey)
+    }
+
+    /// Writes everything as TAR; `on_bytes` hears how many bytes of files are written so far.
+    pub fn write_tar(
+        &self,
+        out: &mut dyn Write,
+        on_bytes: &mut dyn FnMut(u64),
+    ) -> Result<Survey, CliError> {
+        let sink = Some(Sink { out, on_bytes, buffer: vec![0; READ_LEN_BYTES] });
+        let mut pass = Pass { hidden: self.hidden, survey: Survey::default(), sink };
+        self.drive(&mut pass)?;
+        if let Some(sink) = &mut pass.sink {
+            sink.write(&tarball::END)?;
+            sink.out.flush().map_err(|error| upload_broken(&error))?;
+        }
+        Ok(pass.survey)
+    }
+
+    fn drive(&self, pass: &mut Pass<'_>) -> Result<(), CliError> {
+        if self.roots.len() > 1 {
+            pass.directory(&[])?;
+        }
+        for root in &self.roots {
+            let mut names = root.names.clone();
+            // The path was given by hand: a link there means what it points to, a pipe is a mistake.
+            let metadata =
+                std::fs::metadata(&root.path).map_err(|error| not_there(&root.path, &error))?;
+            let file_type = metadata.file_type();
+            if !file_type.is_file() && !file_type.is_dir() {
+                let message = format!("{} has no content to add", root.path.display());
+                return Err(CliError::new("E_SOURCE", message).hint("give a file or a folder"));
+            }
+            pass.entry(&mut names, &root.path, &metadata, Follow::Yes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether opening a path may pass through a link at its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follow {
+    Yes,
+    No,
+}
+
+/// One pass over the tree: counting only, or also writing.
+struct Pass<'a> {
+    hidden: Hidden,
+    survey: Survey,
+    sink: Option<Sink<'a>>,
+}
+
+struct Sink<'a> {
+    out: &'a mut dyn Write,
+    on_bytes: &'a mut dyn FnMut(u64),
+    buffer: Vec<u8>,
+}
+
+impl Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.out.write_all(bytes).map_err(|error| upload_broken(&error))
+    }
+
+    fn header(&mut self, names: &[OsString], kind: &EntryKind) -> Result<(), CliError> {
+        let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+        self.write(&tarball::entry_header(&names, kind))
+    }
+}
+
+impl Pass<'_> {
+    fn entry(
+        &mut self,
+        names: &mut Vec<OsString>,
+        path: &Path,
+        metadata: &Metadata,
+        follow: Follow,
+    ) -> Result<(), CliError> {
+        let file_type = metadata.file_type();
+        if file_type.is_dir() {
+            self.directory(names)?;
+            self.children(names, path)
+        } else if file_type.is_file() {
+            self.file(names, path, metadata, follow)
+        } else if file_type.is_symlink() {
+            self.symlink(names, path)
+        } else {
+            debug_assert!(
+                file_type.is_socket()
+                    || file_type.is_fifo()
+                    || file_type.is_block_device()
+                    || file_type.is_char_device()
+            );
+            self.survey.special.add(path);
+            Ok(())
+        }
+    }
+
+    fn directory(&mut self, names: &[OsString]) -> Result<(), CliError> {
+        self.survey.directories += 1;
+        match &mut self.sink {
+            Some(sink) => sink.header(names, &EntryKind::Directory),
+            None => Ok(()),
+        }
+    }
+
+    fn children(&mut self, names: &mut Vec<OsString>, path: &Path) -> Result<(), CliError> {
+        if names.len() >= DEPTH_MAX {
+            let message = format!("{} is deeper than {DEPTH_MAX} folders", path.display());
+            return Err(CliError::new("E_SOURCE", message));
+        }
+        let entries = std::fs::read_dir(path).map_err(|error| unreadable(path, &error))?;
+        let mut children = entries
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<io::Result<Vec<OsString>>>()
+            .map_err(|error| unreadable(path, &error))?;
+        children.sort_unstable();
+        for name in children {
+            let child = path.join(&name);
+            if self.hidden == Hidden::Skip && name.as_bytes().starts_with(b".") {
+                self.survey.hidden.add(&child);
+                continue;
+            }
+            let metadata =
+                std::fs::symlink_metadata(&child).map_err(|error| unreadable(&child, &error))?;
+            names.push(name);
+            self.entry(names, &child, &metadata, Follow::No)?;
+            names.pop();
+        }
+        Ok(())
+    }
+
+    fn symlink(&mut self, names: &[OsString], path: &Path) -> Result<(), CliError> {
+        let target = std::fs::read_link(path).map_err(|error| unreadable(path, &error))?;
+        self.survey.symlinks += 1;
+        let kind = EntryKind::Symlink { target: target.into_os_string().into_vec() };
+        match &mut self.sink {
+            Some(sink) => sink.header(names, &kind),
+            None => Ok(()),
+        }
+    }
+
+    fn file(
+        &mut self,
+        names: &[OsString],
+        path: &Path,
+        metadata: &Metadata,
+        follow: Follow,
+    ) -> Result<(), CliError> {
+        let size_bytes = match &mut self.sink {
+            Some(sink) => copy_file(sink, self.survey.bytes, names, path, follow)?,
+            None => {
+                rustix::fs::access(path, rustix::fs::Access::READ_OK)
+                    .map_err(|error| unreadable(path, &error.into()))?;
+                metadata.len()
+            }
+        };
+        self.survey.files += 1;
+        self.survey.bytes += size_bytes;
+        Ok(())
+    }
+}
+
+/// Writes a file's entry; says how many bytes it has.
+fn copy_file(
+    sink: &mut Sink<'_>,
+    bytes_before: u64,
+    names: &[OsString],
+    path: &Path,
+    follow: Follow,
+) -> Result<u64, CliError> {
+    let mut file = open(path, follow).map_err(|error| unreadable(path, &error))?;
+    let before = file.metadata().map_err(|error| unreadable(path, &error))?;
+    if !before.is_file() {
+        return Err(changed(path, "it was replaced by something else"));
+    }
+    let size_bytes = before.len();
+    sink.header(names, &EntryKind::File { size_bytes })?;
+    let mut buffer = std::mem::take(&mut sink.buffer);
+    let mut left_bytes = size_bytes;
+    while left_bytes > 0 {
+        let want = buffer.len().min(usize::try_from(left_bytes).unwrap_or(usize::MAX));
+        let read =
+            read_some(&mut file, &mut buffer[..want]).map_err(|error| unreadable(path, &error))?;
+        if read == 0 {
+            return Err(changed(path, "it became shorter"));
+        }
+        sink.write(&buffer[..read])?;
+        left_bytes -= read as u64;
+        (sink.on_bytes)(bytes_before + size_bytes - left_bytes);
+    }
+    if read_some(&mut file, &mut buffer[..1]).map_err(|error| unreadable(path, &error))? > 0 {
+        return Err(changed(path, "it became longer"));
+    }
+    let after = file.metadata().map_err(|error| unreadable(path, &error))?;
+    if after.modified().ok() != before.modified().ok() {
+        return Err(changed(path, "it was written to"));
+    }
+    sink.buffer = buffer;
+    sink.write(tarball::padding(size_bytes))?;
+    Ok(size_bytes)
+}
+
+/// Opens for reading without waiting for the other end of a pipe, and without following a link that was
+/// put there after we looked.
+fn open(path: &Path, follow: Follow) -> io::Result<File> {
+    use rustix::fs::OFlags;
+    let no_follow = if follow == Follow::No { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let flags = OFlags::NONBLOCK | OFlags::CLOEXEC | no_follow;
+    let flags = i32::try_from(flags.bits()).expect("open flags fit the system call's own type");
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn read_some(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn file_name(full: &Path) -> OsString {
+    full.file_name().unwrap_or(OsStr::new("root")).to_owned()
+}
+
+fn not_there(path: &Path, error: &io::Error) -> CliError {
+    if error.kind() == io::ErrorKind::NotFound {
+        let message = format!("there is no file or folder {}", path.display());
+        CliError::new("E_PATH", message).hint("give a path that exists; nothing was added")
+    } else {
+        unreadable(path, error)
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> CliError {
+    if error.kind() == io::ErrorKind::NotFound {
+        return changed(path, "it vanished");
+    }
+    CliError::new("E_SOURCE", format!("cannot read {}", path.display()))
+        .because(error)
+        .hint("make it readable or leave it out; nothing was added")
+}
+
+fn changed(path: &Path, how: &str) -> CliError {
+    CliError::new("E_SOURCE", format!("{} changed while it was being added: {how}", path.display()))
+        .hint("add it again when nobody writes to it; nothing was added")
+}
+
+/// The node stopped listening; it says why in its answer, which comes first in the report.
+fn upload_broken(error: &io::Error) -> CliError {
+    CliError::new("E_UPLOAD", "the node stopped taking the upload").because(error)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! The local HTTP API.
+
+pub mod codes;
+pub mod tarball;

@@ -1,0 +1,155 @@
+//! Stable error codes: one table for exit codes, HTTP status codes and help.
+
+/// What kind of failure a code is; scripts act on the kind, people on the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// It failed, and none of the others says it better.
+    Failure,
+    /// The request is wrong; the same request fails again.
+    Usage,
+    /// What was asked for is not there.
+    NotFound,
+    /// It was done, but the state that was asked for is not reached.
+    Degraded,
+    /// No token, or a wrong one.
+    Unauthorised,
+    /// The node's role does not support it.
+    Role,
+    /// No quorum or no leader.
+    NoQuorum,
+    /// It contradicts what is there.
+    Conflict,
+    /// Not finished in time; it may still happen.
+    Timeout,
+    /// The user ended it.
+    Interrupted,
+}
+
+impl Class {
+    /// All, in the order of their exit codes.
+    pub const ALL: [Self; 10] = [
+        Self::Failure,
+        Self::Usage,
+        Self::NotFound,
+        Self::Degraded,
+        Self::Unauthorised,
+        Self::Role,
+        Self::NoQuorum,
+        Self::Conflict,
+        Self::Timeout,
+        Self::Interrupted,
+    ];
+
+    /// The exit code of a command.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Degraded => 4,
+            Self::Unauthorised => 5,
+            Self::Role => 6,
+            Self::NoQuorum => 7,
+            Self::Conflict => 8,
+            Self::Timeout => 62,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// The status code of an HTTP answer.
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::Failure | Self::Degraded | Self::Interrupted => 500,
+            Self::Usage => 400,
+            Self::NotFound => 404,
+            Self::Unauthorised => 401,
+            Self::Role => 403,
+            Self::NoQuorum => 503,
+            Self::Conflict => 409,
+            Self::Timeout => 504,
+        }
+    }
+
+    /// One line of help.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Usage => "wrong usage: flag, argument, configuration or request",
+            Self::NotFound => "not found",
+            Self::Degraded => "degraded: the command is done, the target state is not reached",
+            Self::Unauthorised => "unauthorised: no token, or a wrong one",
+            Self::Role => "the node's role does not support this",
+            Self::NoQuorum => "no quorum or no leader",
+            Self::Conflict => "conflict with what is there",
+            Self::Timeout => "timeout",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// One stable code.
+#[derive(Clone, Copy, Debug)]
+pub struct Code {
+    /// What is printed and sent.
+    pub name: &'static str,
+    /// Its kind.
+    pub class: Class,
+    /// Whether the same request may work later.
+    pub retryable: bool,
+    /// One line of help.
+    pub meaning: &'static str,
+}
+
+const fn code(name: &'static str, class: Class, meaning: &'static str) -> Code {
+    Code { name, class, retryable: false, meaning }
+}
+
+const fn later(code: Code) -> Code {
+    Code { retryable: true, ..code }
+}
+
+/// Every code of this program, by name. Codes are never renamed or reused.
+pub static CODES: &[Code] = &[
+    later(code("E_BUSY", Class::Failure, "too much is going on; the request was not begun")),
+    code("E_CANCELLED", Class::Interrupted, "the request was cancelled before it was done"),
+    code("E_CONFIG", Class::Usage, "the configuration can't be used"),
+    code("E_CONFLICT", Class::Conflict, "the request contradicts what is there"),
+    code("E_CORRUPT", Class::Failure, "stored data is damaged"),
+    code("E_DEGRADED", Class::Degraded, "done, but the state asked for is not reached"),
+    code("E_DESTINATION", Class::Conflict, "the destination exists already, or can't be written"),
+    code("E_FULL", Class::Failure, "the node's storage is full"),
+    code("E_INTERNAL", Class::Failure, "a defect of this program"),
+    code("E_INTERRUPTED", Class::Interrupted, "ended by the user"),
+    code("E_IO", Class::Failure, "a file or connection could not be read or written"),
+    code("E_NODE_ERROR", Class::Failure, "the node answered with an error that has no code"),
+    code("E_NOT_FOUND", Class::NotFound, "no such thing, here or on any reachable member"),
+    code("E_NOT_PERMITTED", Class::Role, "the node's role may not run the operation"),
+    later(code("E_NOT_RUNNING", Class::Role, "the part of the node that it needs is not running")),
+    later(code("E_NO_LEADER", Class::NoQuorum, "no leader is known; one is being elected")),
+    later(code("E_NO_NODE", Class::Failure, "no node is running in the folder")),
+    later(code("E_NO_QUORUM", Class::NoQuorum, "too few masters are reachable to decide anything")),
+    code("E_PATH", Class::NotFound, "no such local file or folder"),
+    code("E_PROTOCOL", Class::Failure, "the node's answer was not understood; versions may differ"),
+    code("E_READ_ONLY", Class::Failure, "the node's storage refuses to write"),
+    code("E_SOURCE", Class::Failure, "a local file could not be read as it was when it was found"),
+    later(code("E_TIMEOUT", Class::Timeout, "not finished in time; it may still happen")),
+    code("E_TOO_LARGE", Class::Usage, "more than the bound for such a thing"),
+    code("E_UNAUTHORISED", Class::Unauthorised, "no token, or a wrong one"),
+    later(code("E_UNAVAILABLE", Class::Failure, "nobody who could answer is reachable now")),
+    code("E_UNKNOWN_OPERATION", Class::Usage, "there is no such operation"),
+    later(code("E_UPLOAD", Class::Failure, "the node stopped taking an upload")),
+    code("E_USAGE", Class::Usage, "the request is not valid"),
+];
+
+/// The class of a code; one that we don't know is a plain failure.
+pub fn class_of(name: &str) -> Class {
+    find(name).map_or(Class::Failure, |code| code.class)
+}
+
+/// The code of that name.
+pub fn find(name: &str) -> Option<&'static Code> {
+    CODES.binary_search_by(|code| code.name.cmp(name)).ok().map(|at| &CODES[at])
+}
+
+#[cfg(test)]
+mod tests;
