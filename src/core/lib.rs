@@ -10,13 +10,17 @@
 pub mod codec;
 pub mod command;
 pub mod delta;
+#[cfg(test)]
+mod fixture;
 pub mod follow;
 pub mod id;
 pub mod limits;
 pub mod member;
 pub mod ops;
 pub mod pin;
+pub mod placement;
 pub mod proto;
+pub mod replication;
 pub mod restart;
 pub mod state;
 pub mod token;

@@ -4,6 +4,7 @@
 //! outcome, never a panic and never a clock, a random number or a port.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +122,28 @@ impl ClusterState {
     /// What a member is asked to hold.
     pub fn holdings(&self, node: NodeId) -> impl Iterator<Item = &Cid> {
         self.holdings.get(&node).into_iter().flatten()
+    }
+
+    /// How many pins a member is asked to hold.
+    pub fn holding_count(&self, node: NodeId) -> usize {
+        self.holdings.get(&node).map_or(0, BTreeSet::len)
+    }
+
+    /// What a member is asked to hold, after a root: for scans in bounded slices.
+    pub fn holdings_after<'a>(
+        &'a self,
+        node: NodeId,
+        after: Option<&'a Cid>,
+    ) -> impl Iterator<Item = &'a Cid> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let held = self.holdings.get(&node);
+        held.into_iter().flat_map(move |held| held.range((from, Bound::Unbounded)))
+    }
+
+    /// All pins after a root: for scans and pages.
+    pub fn pins_after(&self, after: Option<&Cid>) -> impl Iterator<Item = (&Cid, &Pin)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.pins.range((from, Bound::Unbounded))
     }
 
     /// Members with something assigned, including some that are gone for good.
