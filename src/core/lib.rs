@@ -18,6 +18,7 @@ pub mod limits;
 pub mod member;
 pub mod ops;
 pub mod pin;
+pub mod pin_tracker;
 pub mod placement;
 pub mod proto;
 pub mod replication;

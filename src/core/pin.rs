@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Cid, NodeId};
+use crate::limits;
 
 /// What a root is, as far as the adder knew.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
@@ -66,6 +67,19 @@ pub enum ReplicaState {
         /// Why, in a few words.
         reason: String,
     },
+}
+
+impl ReplicaState {
+    /// A failure whose reason is cut to what is replicated.
+    pub fn failed(reason: &str) -> Self {
+        let end = reason.floor_char_boundary(limits::REASON_LEN_BYTES_MAX);
+        Self::Failed { reason: reason[..end].to_owned() }
+    }
+
+    /// Whether two states say the same about the copy, whatever the words.
+    pub fn is_same_kind(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
 }
 
 /// A pin as the cluster has committed it.

@@ -407,13 +407,7 @@ fn assigned(index: u64) -> Replica {
 
 fn bounded(state: &ReplicaState) -> ReplicaState {
     match state {
-        ReplicaState::Failed { reason } => {
-            let mut end = reason.len().min(limits::REASON_LEN_BYTES_MAX);
-            while !reason.is_char_boundary(end) {
-                end -= 1;
-            }
-            ReplicaState::Failed { reason: reason[..end].to_owned() }
-        }
+        ReplicaState::Failed { reason } => ReplicaState::failed(reason),
         other => other.clone(),
     }
 }
