@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cid::{Cid, Codec, identity_data};
+use crate::cid::{Cid, Codec, SHA2_256, identity_data};
 use crate::dag_pb::{LinksError, links};
 use crate::limits::{MAX_MISSING_NAMED, MAX_WALK_FRONTIER, MAX_WALK_IN_FLIGHT};
 
@@ -103,19 +103,21 @@ impl DagWalk {
             missing: Vec::new(),
             totals: WalkTotals::default(),
         };
-        let mut ordered = Vec::new();
+        let mut links = Vec::new();
         for root in roots {
-            if ordered.len() == MAX_WALK_FRONTIER {
+            if links.len() == MAX_WALK_FRONTIER {
                 return Err(WalkError::TooWide { cid: root });
             }
-            ordered.push(root);
+            links.push(root);
         }
-        ordered.iter().rev().for_each(|root| walk.frontier.push(root));
+        let last = links.last().copied();
+        last.map_or(Ok(()), |last| walk.push_links(&last, links))?;
         Ok(walk)
     }
 
     /// Names up to `max` blocks to look at next, in depth-first order as far as answers are known. Fewer
-    /// or none while too many answers are outstanding. With `max` 1 and an answer after each call,
+    /// or none while too many answers are outstanding, or when all that was left is known already; then
+    /// the walk is done. With `max` 1 and an answer after each call,
     /// parents come before children and in the order of the links.
     pub fn next(&mut self, max: usize) -> Vec<Cid> {
         let room = MAX_WALK_IN_FLIGHT - self.in_flight.len();
@@ -142,7 +144,7 @@ impl DagWalk {
             self.totals.leaves += 1;
         } else {
             let block = block.ok_or(WalkError::BytesNeeded { cid: *cid })?;
-            self.push_links(cid, block)?;
+            self.push_links(cid, links(cid, block).map_err(unreadable)?)?;
             self.totals.nodes += 1;
         }
         self.in_flight.remove(cid);
@@ -216,39 +218,45 @@ impl DagWalk {
         }
     }
 
-    fn push_links(&mut self, cid: &Cid, block: &[u8]) -> Result<(), WalkError> {
-        let unreadable = |source| WalkError::Links { source: Box::new(source) };
-        let mut children = Vec::new();
+    /// Puts the links of `parent` on the frontier, the first on top.
+    fn push_links(&mut self, parent: &Cid, direct: Vec<Cid>) -> Result<(), WalkError> {
+        let mut children = Vec::with_capacity(direct.len());
         // A block inside its CID has nothing to fetch: its links stand in its place. Each is shorter
         // than the CID it is in, so this ends.
-        let mut inline = vec![links(cid, block).map_err(unreadable)?.into_iter()];
-        while let Some(level) = inline.last_mut() {
+        let mut levels = vec![direct.into_iter()];
+        while let Some(level) = levels.last_mut() {
             match level.next() {
-                None => drop(inline.pop()),
+                None => drop(levels.pop()),
                 Some(child) => match identity_data(&child) {
                     None => children.push(child),
                     Some(data) => {
-                        inline.push(links(&child, &data).map_err(unreadable)?.into_iter());
+                        levels.push(links(&child, &data).map_err(unreadable)?.into_iter());
                     }
                 },
             }
         }
         if self.frontier.count + children.len() > MAX_WALK_FRONTIER {
-            return Err(WalkError::TooWide { cid: *cid });
+            return Err(WalkError::TooWide { cid: *parent });
         }
         children.iter().rev().for_each(|child| self.frontier.push(child));
         Ok(())
     }
 }
 
-/// What tells blocks apart: the codec, since it decides the links, and the multihash.
+fn unreadable(source: LinksError) -> WalkError {
+    WalkError::Links { source: Box::new(source) }
+}
+
+/// What tells blocks apart: the codec, since it decides the links, and the multihash. The version is no
+/// part of it.
 ///
-/// A digest of it is kept rather than the whole, which is up to three times as long.
+/// Raw blocks and dag-pb nodes are kept apart by the caller; whatever is not one of these with a plain
+/// SHA2-256 gets a digest of its own, so that a small key is enough.
 fn key(cid: &Cid) -> [u8; 32] {
     let hash = cid.hash();
+    let is_common = matches!(Codec::of(cid), Some(Codec::Raw | Codec::DagPb));
     match <[u8; 32]>::try_from(hash.digest()) {
-        // Nodes of other codecs have no readable links, so mixing them up does no harm; leaves are apart.
-        Ok(digest) if hash.code() == crate::cid::SHA2_256 => digest,
+        Ok(digest) if is_common && hash.code() == SHA2_256 => digest,
         _ => *blake3::hash(&cid.to_bytes()).as_bytes(),
     }
 }
@@ -271,7 +279,7 @@ impl CidStack {
 
     fn pop(&mut self) -> Option<Cid> {
         let start = self.bytes.len().checked_sub(1 + usize::from(*self.bytes.last()?))?;
-        let cid = Cid::read_bytes(&self.bytes[start..]).ok()?;
+        let cid = Cid::read_bytes(&self.bytes[start..]).expect("only whole cids are pushed");
         self.bytes.truncate(start);
         self.count -= 1;
         Some(cid)

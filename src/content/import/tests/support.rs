@@ -9,9 +9,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
-use crate::cid::{Block, Cid, Codec};
+use crate::cid::{Block, Cid, Codec, Version, sha2_256_cid};
 use crate::dag_pb::links;
 use crate::import::{BlockSink, SinkError};
+use crate::read::{BlockSource, SourceError};
 
 /// The input of the published vectors: the ChaCha20 keystream whose key is the hash of a seed.
 pub(crate) struct Keystream {
@@ -43,11 +44,26 @@ pub(crate) struct MemoryStore {
     pub(crate) blocks: RefCell<BTreeMap<Cid, Bytes>>,
     /// Keep only the CIDs of raw blocks: enough for the order, for inputs larger than memory.
     pub(crate) forget_leaves: bool,
+    /// What was read, in order.
+    pub(crate) reads: RefCell<Vec<Cid>>,
 }
 
 impl MemoryStore {
     pub(crate) fn without_leaves() -> Self {
         Self { forget_leaves: true, ..Self::default() }
+    }
+
+    /// Stores a dag-pb node whether its children are here or not.
+    pub(crate) fn put_node(&self, block: Vec<u8>) -> Cid {
+        let cid = sha2_256_cid(Version::V1, Codec::DagPb, &block);
+        self.blocks.borrow_mut().insert(cid, block.into());
+        cid
+    }
+
+    pub(crate) fn put_raw(&self, content: &[u8]) -> Cid {
+        let block = Block::raw(Bytes::copy_from_slice(content));
+        self.blocks.borrow_mut().insert(block.cid, block.data);
+        block.cid
     }
 
     pub(crate) fn cids(&self) -> Vec<Cid> {
@@ -66,5 +82,12 @@ impl BlockSink for MemoryStore {
         let forget = self.forget_leaves && Codec::of(&block.cid) == Some(Codec::Raw);
         blocks.insert(block.cid, if forget { Bytes::new() } else { block.data });
         Ok(())
+    }
+}
+
+impl BlockSource for MemoryStore {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, SourceError> {
+        self.reads.borrow_mut().push(*cid);
+        Ok(self.blocks.borrow().get(cid).cloned())
     }
 }
