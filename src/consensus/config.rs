@@ -273,3 +273,6 @@ pub enum RecoverError {
         source: raft::Error,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,10 +18,11 @@ use crate::{CompactionPolicy, ProposeError, RaftId, RequestId};
 
 mod host;
 mod ledger;
+pub mod solo;
 #[cfg(test)]
 mod tests;
 
-pub use host::{Disk, Host, Machine};
+pub use host::{Disk, Flaw, Host, Machine};
 pub use ledger::Ledger;
 
 pub fn id(n: u64) -> RaftId {

@@ -404,3 +404,6 @@ impl<L: LogView> RaftCore<L> {
         Ok(outgoing)
     }
 }
+
+#[cfg(test)]
+mod tests;

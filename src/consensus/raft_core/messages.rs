@@ -176,3 +176,6 @@ impl<L: LogView> RaftCore<L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

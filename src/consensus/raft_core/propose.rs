@@ -143,3 +143,6 @@ impl<L: LogView> RaftCore<L> {
         Ok(Proposed { term: raft.term, first_index, last_index })
     }
 }
+
+#[cfg(test)]
+mod tests;

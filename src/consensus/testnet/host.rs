@@ -62,8 +62,18 @@ fn manifest(source: RaftId, machine: &Machine) -> SnapshotManifest {
     }
 }
 
+/// A known bug to put back, so that the tests can show that they would notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// Confirms batches that never reach the disk.
+    LyingDisk,
+    /// Starts from the commit index instead of the applied one.
+    AppliedFromCommit,
+}
+
 pub struct Host {
     pub id: RaftId,
+    pub flaw: Option<Flaw>,
     pub core: Option<RaftCore<MemLog>>,
     pub disk: Disk,
     pub machine: Machine,
@@ -80,6 +90,7 @@ impl Host {
     pub fn new(id: RaftId, seed: u64, disk: Disk) -> Self {
         let mut host = Self {
             id,
+            flaw: None,
             core: None,
             disk,
             machine: Machine::default(),
@@ -97,10 +108,14 @@ impl Host {
         self.incarnation += 1;
         let checkpoint = self.disk.checkpoint.clone();
         self.machine = checkpoint.as_ref().map_or_else(Machine::default, |(_, m)| m.clone());
+        let applied = match self.flaw {
+            Some(Flaw::AppliedFromCommit) => self.disk.hard.commit.max(self.machine.applied),
+            _ => self.machine.applied,
+        };
         let recovered = Recovered {
             hard_state: self.disk.hard,
             conf: self.machine.conf.clone(),
-            applied: self.machine.applied,
+            applied,
             checkpoint: checkpoint.map(|(manifest, _)| manifest),
             ..Recovered::default()
         };
@@ -166,11 +181,14 @@ impl Host {
             let own = SnapshotManifest { source: self.id, ..manifest.clone() };
             self.disk.checkpoint = Some((own, machine));
         }
-        self.disk.log.append(&batch.entries).unwrap();
-        ledger.persisted(&self.disk.log, &batch.entries);
         self.core().log_mut().append(&batch.entries).unwrap();
+        ledger.persisted(self.core().log(), &batch.entries);
+        let lies = self.flaw == Some(Flaw::LyingDisk) && batch.snapshot.is_none();
+        if !lies {
+            self.disk.log.append(&batch.entries).unwrap();
+        }
         self.unsynced_hard = batch.hard_state.or(self.unsynced_hard);
-        if batch.must_sync {
+        if batch.must_sync && !lies {
             self.disk.hard = self.unsynced_hard.take().unwrap_or(self.disk.hard);
         }
         let after = self.core().persisted(number).unwrap();

@@ -39,6 +39,11 @@ impl Ledger {
         }
     }
 
+    /// The leader of the latest term that had one.
+    pub fn last_leader(&self) -> Option<RaftId> {
+        self.leaders.last_key_value().map(|(_, leader)| *leader)
+    }
+
     pub fn persisted(&mut self, log: &MemLog, entries: &[LogEntry]) {
         for entry in entries {
             let previous = log.term(entry.index - 1).unwrap();

@@ -1,11 +1,16 @@
 //! Whole groups under faults.
 
 use super::*;
+use crate::{MemberRole, MembershipChange};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Random faults, load, reads, crashes and partitions for a while; then everything heals and the
 /// group must converge.
 fn storm(seed: u64, voters: u64, ticks: u64) -> Net {
-    let mut net = Net::new(seed, voters);
+    storm_over(Net::new(seed, voters), voters, ticks)
+}
+
+fn storm_over(mut net: Net, voters: u64, ticks: u64) -> Net {
     net.faults = Faults::NASTY;
     let members: Vec<RaftId> = net.hosts.keys().copied().collect();
     for _ in 0..ticks {
@@ -208,4 +213,123 @@ fn a_cut_off_leader_answers_no_read_and_the_new_leader_does() {
     // The ledger fails the test if what comes now is stale.
     net.heal();
     net.run_until("the answers", 100, |net| net.ledger.reads_answered == 2);
+}
+
+#[test]
+fn the_checkers_see_known_bugs() {
+    for flaw in [Flaw::LyingDisk, Flaw::AppliedFromCommit] {
+        let caught = (0..20).any(|seed| {
+            let mut net = Net::new(seed, 3);
+            net.hosts.values_mut().for_each(|host| host.flaw = Some(flaw));
+            let run = AssertUnwindSafe(|| storm_over(net, 3, 600));
+            catch_unwind(run).is_err()
+        });
+        assert!(caught, "{flaw:?} goes unnoticed");
+    }
+}
+
+#[test]
+fn pitfall_10_a_joint_group_whose_leader_dies_is_led_out_by_the_next_one() {
+    let mut net = Net::new(2, 3);
+    net.run_until("a leader", 60, |net| net.leader().is_some());
+    net.run(10);
+    net.join(4);
+    net.join(5);
+    change_to(&mut net, &members(&[1, 2, 3], &[4, 5]), 500);
+    let leader = net.leader().unwrap();
+    let other = net.hosts.keys().copied().find(|id| *id != leader && id.get() <= 3).unwrap();
+    let swap = MembershipChange::EnterJoint {
+        members: vec![
+            (id(4), MemberRole::Voter),
+            (id(5), MemberRole::Voter),
+            (other, MemberRole::Learner),
+        ],
+    };
+    let core = net.hosts.get_mut(&leader).unwrap().core.as_mut().unwrap();
+    core.propose_membership(swap, RequestId(1 << 64), Bytes::new()).unwrap();
+    net.run_until("joint", 60, |net| net.members().iter().all(|host| host.machine.conf.is_joint()));
+    assert_eq!(net.hosts[&leader].machine.conf.learners_next, BTreeSet::from([other]));
+    net.crash(leader);
+    net.run_until("a new leader", 100, |net| net.leader().is_some());
+    let next = net.leader().unwrap();
+    let wanted = net.hosts[&next].machine.conf.voters.clone();
+    let desired =
+        DesiredMembers { voters: wanted, learners: BTreeSet::from([other]), ..Default::default() };
+    for _ in 0..100 {
+        net.reconcile(&desired);
+        net.tick();
+    }
+    assert!(net.members().iter().all(|host| host.core.is_none() || !host.machine.conf.is_joint()));
+    net.restart(leader);
+    change_to(&mut net, &desired, 500);
+}
+
+#[test]
+fn pitfall_11_a_leader_that_inherits_its_own_demotion_steps_down() {
+    let mut inherited = 0;
+    for seed in 0..30 {
+        let mut net = Net::new(seed, 3);
+        net.run_until("a leader", 60, |net| net.leader().is_some());
+        net.run(10);
+        let old = net.leader().unwrap();
+        let demoted = net.hosts.keys().copied().find(|id| *id != old).unwrap();
+        let change = MembershipChange::Simple { member: demoted, role: MemberRole::Learner };
+        let core = net.hosts.get_mut(&old).unwrap().core.as_mut().unwrap();
+        core.propose_membership(change, RequestId(1), Bytes::new()).unwrap();
+        // The entry reaches the member that it demotes, and nobody hears of that.
+        let third = net.hosts.keys().copied().find(|id| *id != old && *id != demoted).unwrap();
+        net.partition(&BTreeSet::from([third]));
+        net.blocked.insert((demoted, old));
+        net.tick();
+        net.crash(old);
+        net.blocked.clear();
+        net.run_until("the demotion", 200, |net| {
+            net.hosts[&third].machine.conf.learners.contains(&demoted)
+        });
+        if net.ledger.last_leader() == Some(demoted) {
+            inherited += 1;
+        }
+        net.restart(old);
+        net.run_until("another leader", 200, |net| {
+            net.leader().is_some_and(|leader| leader != demoted)
+        });
+        settle(&mut net);
+    }
+    assert!(inherited > 0, "no seed made the demoted member lead");
+}
+
+#[test]
+fn pitfall_13_a_removed_member_does_not_disturb_the_others() {
+    let mut net = Net::new(4, 3);
+    net.run_until("a leader", 60, |net| net.leader().is_some());
+    net.run(10);
+    let leader = net.leader().unwrap();
+    let removed = net.hosts.keys().copied().find(|id| *id != leader).unwrap();
+    let mut voters = ids(&[1, 2, 3]);
+    voters.remove(&removed);
+    let desired = DesiredMembers { voters, ..Default::default() };
+    // It learns of nothing, and campaigns on its own.
+    net.partition(&BTreeSet::from([removed]));
+    change_to(&mut net, &desired, 300);
+    net.run(100);
+    let term = |net: &Net| net.hosts[&leader].core.as_ref().unwrap().status().term;
+    let before = term(&net);
+    net.blocked.clear();
+    net.run(300);
+    assert_eq!((net.leader(), term(&net)), (Some(leader), before));
+}
+
+#[test]
+fn a_change_that_the_application_refuses_is_refused_everywhere() {
+    let mut net = Net::new(6, 3);
+    net.run_until("a leader", 60, |net| net.leader().is_some());
+    net.run(10);
+    let leader = net.leader().unwrap();
+    let change = MembershipChange::Simple { member: id(9), role: MemberRole::Learner };
+    let core = net.hosts.get_mut(&leader).unwrap().core.as_mut().unwrap();
+    let proposed =
+        core.propose_membership(change, RequestId(1), Bytes::from_static(b"reject")).unwrap();
+    net.run_until("the entry", 30, |net| net.ledger.is_committed(&proposed) && net.converged());
+    assert!(net.hosts.values().all(|host| !host.machine.conf.contains(id(9))));
+    settle(&mut net);
 }
