@@ -10,6 +10,7 @@
 pub mod codec;
 pub mod command;
 pub mod delta;
+pub mod failure;
 #[cfg(test)]
 mod fixture;
 pub mod follow;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fixture::cid;
+use crate::id::NodeId;
 
 fn desire(n: u64, granted: u64) -> Desire {
     Desire {
