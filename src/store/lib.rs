@@ -3,6 +3,7 @@
 //! All calls are synchronous; the caller decides on which thread they run. Nothing else touches
 //! files, so the same store runs over real files and over a simulated disk that tears its writes.
 
+pub mod blocks;
 pub mod checkpoint;
 pub mod disk;
 pub mod files;
