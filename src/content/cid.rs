@@ -196,7 +196,12 @@ pub fn cid_v1_raw(data: &[u8]) -> Cid {
 ///
 /// Version 0 exists for dag-pb only; any other codec gets version 1, as all writers do.
 pub fn sha2_256_cid(version: Version, codec: Codec, data: &[u8]) -> Cid {
-    let hash = wrap(SHA2_256, &Sha256::digest(data));
+    cid_of_digest(version, codec, &Sha256::digest(data).into())
+}
+
+/// The CID of the block with this SHA2-256 digest.
+pub(crate) fn cid_of_digest(version: Version, codec: Codec, digest: &[u8; 32]) -> Cid {
+    let hash = wrap(SHA2_256, digest);
     match (version, codec) {
         (Version::V0, Codec::DagPb) => {
             Cid::new_v0(hash).expect("a SHA2-256 multihash of 32 bytes is what version 0 holds")

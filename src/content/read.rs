@@ -252,6 +252,11 @@ impl<'s, S: BlockSource + ?Sized, C: Cursor> Pull<'s, S, C> {
         Self { source, cursor, failed: false }
     }
 
+    /// The cursor, for what it has learned on the way.
+    pub const fn cursor(&self) -> &C {
+        &self.cursor
+    }
+
     fn advance(&mut self) -> Result<Option<C::Item>, ReadError> {
         loop {
             let first = match self.cursor.step()? {

@@ -115,6 +115,15 @@ impl DagWalk {
         Ok(walk)
     }
 
+    /// Adds a root, to be walked next; what the walk knows already is not walked again. So roots without
+    /// number, such as all pins, can be fed one by one.
+    ///
+    /// # Errors
+    /// [`WalkError::TooWide`], [`WalkError::Links`].
+    pub fn add_root(&mut self, root: Cid) -> Result<(), WalkError> {
+        self.push_links(&root, vec![root])
+    }
+
     /// Names up to `max` blocks to look at next, in depth-first order as far as answers are known. Fewer
     /// or none while too many answers are outstanding, or when all that was left is known already; then
     /// the walk is done. With `max` 1 and an answer after each call,

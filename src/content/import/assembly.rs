@@ -16,8 +16,8 @@ use crate::cid::Block;
 use crate::profile::{ImportParams, Layout, LeafFormat};
 use crate::unixfs::{Data, DataType};
 
-/// Steps that may wait before their leaves are hashed without delay.
-const MAX_STEPS: usize = 4_096;
+/// Steps that may wait; beyond them leaves are hashed at once, full batch or not.
+const MAX_STEPS: usize = 32_768;
 
 /// What the assembly tells whoever feeds it.
 pub(super) trait Consumer {

@@ -3,19 +3,38 @@
 use std::collections::BTreeMap;
 
 use super::emit::Emitter;
-use super::{Child, ImportError};
+use super::{Child, EntryKind, ImportError};
+use crate::cid::{Codec, Version, cid_of_digest};
 use crate::dag_pb::{self, PbLink, link_field_len};
 use crate::hamt::{Bitmap, Width, murmur3_x64_64};
 use crate::profile::{DirectorySize, ImportParams};
 use crate::protobuf::bytes_field_len;
 use crate::unixfs::{Data, DataType, HAMT_HASH_MURMUR3};
 
-/// What a directory's link needs of an entry.
+/// What a directory's link needs of an entry, packed: a directory can have millions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
-    pub(super) child: Child,
-    /// Whether entries below it are refused.
+    digest: [u8; 32],
+    tsize: u64,
+    codec: Codec,
     pub(super) is_directory: bool,
+}
+
+impl Entry {
+    pub(super) fn new(child: &Child, kind: EntryKind) -> Self {
+        let digest = child.cid.hash().digest().try_into();
+        Self {
+            digest: digest.expect("an import hashes everything with SHA2-256"),
+            tsize: child.tsize,
+            codec: Codec::of(&child.cid).expect("an import makes raw and dag-pb blocks only"),
+            is_directory: kind == EntryKind::Directory,
+        }
+    }
+
+    fn link<'a>(&self, name: &'a [u8], version: Version) -> PbLink<'a> {
+        let cid = cid_of_digest(version, self.codec, &self.digest);
+        PbLink { cid, name: Some(name), tsize: Some(self.tsize) }
+    }
 }
 
 /// The entries of a directory, in the order of their names' bytes, which is that of its links.
@@ -29,7 +48,8 @@ pub(super) fn close(
     out: &mut Emitter<'_>,
 ) -> Result<Child, ImportError> {
     let message = Data::new(DataType::Directory);
-    let links = || entries.iter().map(|(name, entry)| link(name.as_bytes(), &entry.child));
+    let version = params.cid_version;
+    let links = || entries.iter().map(|(name, entry)| entry.link(name.as_bytes(), version));
     let size = match params.directory_size {
         DirectorySize::LinksBytes => {
             links().map(|link| link.name.map_or(0, <[u8]>::len) + link.cid.encoded_len()).sum()
@@ -43,10 +63,6 @@ pub(super) fn close(
         return HamtWriter::new(params, path, out).write(entries);
     }
     node(&links().collect::<Vec<_>>(), &message, out)
-}
-
-fn link<'a>(name: &'a [u8], child: &Child) -> PbLink<'a> {
-    PbLink { cid: child.cid, name: Some(name), tsize: Some(child.tsize) }
 }
 
 fn node(
@@ -64,6 +80,7 @@ fn node(
 /// that of one sort.
 struct HamtWriter<'a, 's> {
     width: Width,
+    version: Version,
     path: &'a str,
     out: &'a mut Emitter<'s>,
 }
@@ -72,21 +89,21 @@ struct HamtWriter<'a, 's> {
 struct Hashed<'a> {
     hash: u64,
     name: &'a str,
-    child: &'a Child,
+    entry: &'a Entry,
 }
 
 impl<'a, 's> HamtWriter<'a, 's> {
     fn new(params: &ImportParams, path: &'a str, out: &'a mut Emitter<'s>) -> Self {
         let width = Width::from_fanout(params.hamt_fanout)
             .expect("parameters are validated before an import starts");
-        Self { width, path, out }
+        Self { width, version: params.cid_version, path, out }
     }
 
     fn write(mut self, entries: &Entries) -> Result<Child, ImportError> {
         let hashed = entries.iter().map(|(name, entry)| Hashed {
             hash: murmur3_x64_64(name.as_bytes()),
             name,
-            child: &entry.child,
+            entry,
         });
         let mut sorted: Vec<_> = hashed.collect();
         sorted.sort_unstable_by_key(|entry| entry.hash);
@@ -109,8 +126,11 @@ impl<'a, 's> HamtWriter<'a, 's> {
             let number = bucket_of(first);
             bitmap.set(number);
             named.push(match bucket {
-                [entry] => (width.link_name(number, entry.name), *entry.child),
-                _ => (width.link_name(number, ""), self.shard(bucket, level + 1)?),
+                [only] => (width.link_name(number, only.name), *only.entry),
+                _ => {
+                    let shard = self.shard(bucket, level + 1)?;
+                    (width.link_name(number, ""), Entry::new(&shard, EntryKind::Directory))
+                }
             });
         }
         let message = Data {
@@ -119,8 +139,9 @@ impl<'a, 's> HamtWriter<'a, 's> {
             fanout: Some(width.fanout() as u64),
             ..Data::new(DataType::HamtShard)
         };
+        let version = self.version;
         let links: Vec<_> =
-            named.iter().map(|(name, child)| link(name.as_bytes(), child)).collect();
+            named.iter().map(|(name, entry)| entry.link(name.as_bytes(), version)).collect();
         node(&links, &message, self.out)
     }
 }

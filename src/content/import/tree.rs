@@ -253,8 +253,7 @@ impl TreeState<'_> {
     /// Puts a finished entry into the last open directory and tells the observer.
     fn add(&mut self, name: &str, kind: EntryKind, child: Child) -> Result<(), ImportError> {
         let parent_path_len = self.push_path(name);
-        let entry = Entry { child, is_directory: kind == EntryKind::Directory };
-        if self.last().entries.insert(name.into(), entry).is_some() {
+        if self.last().entries.insert(name.into(), Entry::new(&child, kind)).is_some() {
             return Err(ImportError::Duplicate { path: self.path.clone() });
         }
         self.observe(kind, child);

@@ -100,6 +100,19 @@ fn skipped_parts_are_not_entered() {
 }
 
 #[test]
+fn roots_added_later_share_what_was_seen() {
+    let (store, root) = sample();
+    let mut walk = DagWalk::new([root], LeafMemory::All).unwrap();
+    walk_all(&store, &mut walk, 3);
+    let other = store.put_node(encode(&[PbLink { cid: root, name: None, tsize: None }], None));
+    walk.add_root(other).unwrap();
+    walk.add_root(root).unwrap();
+    assert!(!walk.is_done());
+    assert_eq!(walk_all(&store, &mut walk, 3), [other]);
+    assert!(walk.is_complete());
+}
+
+#[test]
 fn wrong_answers_leave_the_walk_unharmed() {
     let (store, root) = sample();
     let mut walk = DagWalk::new([root], LeafMemory::All).unwrap();

@@ -48,8 +48,10 @@ fn file_node(store: &MemoryStore, parts: &[Cid], sizes: &[u64], filesize: u64) -
 #[test]
 fn a_range_touches_only_its_blocks() {
     let (store, root) = import(tiny(Layout::Balanced, LeafFormat::Raw), &counted(270));
-    let piece: Vec<_> = file(&store, root, 135..145).map(Result::unwrap).collect();
+    let mut reader = file(&store, root, 135..145);
+    let piece: Vec<_> = reader.by_ref().map(Result::unwrap).collect();
     assert_eq!(piece.concat(), counted(270)[135..145]);
+    assert_eq!(reader.cursor().size_bytes(), Some(270));
     // 27 leaves under 9 nodes under 3 under the root: one path, and the neighbour leaf.
     assert_eq!(store.reads.borrow().len(), 5);
 }
