@@ -7,6 +7,7 @@
 //! [`state`] what it means; [`delta`] and [`follow`] carry that to the followers; [`proto`] is all that
 //! members say to each other; [`ops`] is all that users may ask. [`limits`] bounds every one of them.
 
+pub mod cache;
 pub mod codec;
 pub mod command;
 pub mod delta;
@@ -15,6 +16,7 @@ pub mod failure;
 mod fixture;
 pub mod follow;
 pub mod id;
+pub mod index;
 pub mod limits;
 pub mod member;
 pub mod ops;
@@ -22,7 +24,9 @@ pub mod pin;
 pub mod pin_tracker;
 pub mod placement;
 pub mod proto;
+pub mod query;
 pub mod replication;
 pub mod restart;
+pub mod role;
 pub mod state;
 pub mod token;

@@ -223,7 +223,12 @@ impl ClusterState {
             return Err(Refusal::StillInRaft { node });
         }
         self.removed.insert(member.spec.key, node);
-        self.windows.remove(&node);
+        if let Some(window) = self.windows.get_mut(&node) {
+            // What it asked for before is refused from now on rather than run a second time.
+            let last = window.outcomes.last_key_value().map(|(seq, _)| *seq);
+            window.floor = last.unwrap_or(window.floor).max(window.floor);
+            window.outcomes.clear();
+        }
         self.put_member(node, None, out);
         self.done()
     }

@@ -11,6 +11,8 @@ use crate::pin::Pin;
 
 /// Items in one piece.
 const PIECE_ITEMS_MAX: usize = 1024;
+/// Deduplication windows in one piece: each holds thousands of outcomes.
+const PIECE_WINDOWS_MAX: usize = 64;
 /// Bytes of one piece, envelope included.
 const PIECE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -29,8 +31,11 @@ enum Piece {
     Tokens(Vec<(TokenId, TokenRecord)>),
     Windows(Vec<(NodeId, Window)>),
     Pins(Vec<Pin>),
-    /// The last piece; without it the file was cut.
-    End,
+    /// The last piece; without it the bytes were cut.
+    End {
+        /// BLAKE3 of all pieces before: the set hash covers members and pins only.
+        digest: [u8; 32],
+    },
 }
 
 /// Why a saved state could not be read. Nothing was changed; take an older checkpoint or a snapshot.
@@ -42,18 +47,19 @@ pub enum LoadError {
     /// The bytes end before the last piece.
     #[error("the saved state is cut off")]
     CutOff,
-    /// The items do not add up to the recorded hash.
-    #[error("the saved state's items do not match its hash")]
+    /// The bytes or the items do not add up to what was recorded.
+    #[error("the saved state does not match its hash")]
     HashMismatch,
 }
 
 impl ClusterState {
     /// Writes the state piece by piece into `sink`, each behind its length as four little-endian bytes.
     pub fn save<E>(&self, mut sink: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut hasher = blake3::Hasher::new();
         let mut put = |piece: &Piece| {
             let bytes = codec::seal(Kind::State, piece);
-            sink(&(bytes.len() as u32).to_le_bytes())?;
-            sink(&bytes)
+            hasher.update(&bytes);
+            write_piece(&bytes, &mut sink)
         };
         put(&Piece::Head {
             cluster: self.cluster,
@@ -63,12 +69,28 @@ impl ClusterState {
             next_node: self.next_node,
             hash: self.hash,
         })?;
-        put_chunks(self.members.values().cloned(), Piece::Members, &mut put)?;
-        put_chunks(self.removed.iter().map(|(k, v)| (*k, *v)), Piece::Removed, &mut put)?;
-        put_chunks(self.tokens.iter().map(|(k, v)| (*k, v.clone())), Piece::Tokens, &mut put)?;
-        put_chunks(self.windows.iter().map(|(k, v)| (*k, v.clone())), Piece::Windows, &mut put)?;
-        put_chunks(self.pins.values().cloned(), Piece::Pins, &mut put)?;
-        put(&Piece::End)
+        put_chunks(self.members.values().cloned(), PIECE_ITEMS_MAX, Piece::Members, &mut put)?;
+        put_chunks(
+            self.removed.iter().map(|(k, v)| (*k, *v)),
+            PIECE_ITEMS_MAX,
+            Piece::Removed,
+            &mut put,
+        )?;
+        put_chunks(
+            self.tokens.iter().map(|(k, v)| (*k, v.clone())),
+            PIECE_ITEMS_MAX,
+            Piece::Tokens,
+            &mut put,
+        )?;
+        put_chunks(
+            self.windows.iter().map(|(k, v)| (*k, v.clone())),
+            PIECE_WINDOWS_MAX,
+            Piece::Windows,
+            &mut put,
+        )?;
+        put_chunks(self.pins.values().cloned(), PIECE_ITEMS_MAX, Piece::Pins, &mut put)?;
+        let end = Piece::End { digest: *hasher.finalize().as_bytes() };
+        write_piece(&codec::seal(Kind::State, &end), &mut sink)
     }
 
     /// The whole saved state in memory.
@@ -89,15 +111,23 @@ impl ClusterState {
     }
 }
 
+fn write_piece<E>(piece: &[u8], sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    let len_bytes = u32::try_from(piece.len())
+        .expect("a piece holds 1024 items, each far below a megabyte by the limits");
+    sink(&len_bytes.to_le_bytes())?;
+    sink(piece)
+}
+
 fn put_chunks<T, E>(
     items: impl Iterator<Item = T>,
+    items_max: usize,
     piece: impl Fn(Vec<T>) -> Piece,
     put: &mut impl FnMut(&Piece) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut chunk = Vec::new();
     for item in items {
         chunk.push(item);
-        if chunk.len() == PIECE_ITEMS_MAX {
+        if chunk.len() == items_max {
             put(&piece(std::mem::take(&mut chunk)))?;
         }
     }
@@ -110,6 +140,7 @@ pub struct Loader {
     state: ClusterState,
     claimed: SetHash,
     pending: Vec<u8>,
+    hasher: blake3::Hasher,
     ended: bool,
 }
 
@@ -128,9 +159,16 @@ impl Loader {
                 }));
             }
             let Some(piece) = rest.get(..len_bytes) else { break };
-            let piece = codec::open(Kind::State, piece, PIECE_BYTES_MAX)?;
             used += 4 + len_bytes;
-            take(&mut self.state, &mut self.claimed, &mut self.ended, piece);
+            match codec::open(Kind::State, piece, PIECE_BYTES_MAX)? {
+                _ if self.ended => return Err(LoadError::HashMismatch),
+                Piece::End { digest } if self.hasher.finalize() == digest => self.ended = true,
+                Piece::End { .. } => return Err(LoadError::HashMismatch),
+                item => {
+                    self.hasher.update(piece);
+                    take(&mut self.state, &mut self.claimed, item);
+                }
+            }
         }
         self.pending.drain(..used);
         Ok(())
@@ -159,7 +197,7 @@ impl Loader {
     }
 }
 
-fn take(state: &mut ClusterState, claimed: &mut SetHash, ended: &mut bool, piece: Piece) {
+fn take(state: &mut ClusterState, claimed: &mut SetHash, piece: Piece) {
     match piece {
         Piece::Head { cluster, epoch, index, clock_ms, next_node, hash } => {
             state.cluster = cluster;
@@ -176,6 +214,6 @@ fn take(state: &mut ClusterState, claimed: &mut SetHash, ended: &mut bool, piece
         Piece::Pins(items) => {
             state.pins.extend(items.into_iter().map(|pin| (pin.spec.cid.clone(), pin)));
         }
-        Piece::End => *ended = true,
+        Piece::End { .. } => {}
     }
 }
