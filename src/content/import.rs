@@ -13,6 +13,7 @@ use crate::cid::{Block, Cid};
 use crate::profile::BadParam;
 
 mod assembly;
+mod chunks;
 mod directory;
 mod emit;
 mod file;
@@ -30,8 +31,8 @@ pub use tree::{ImportedEntry, ImportedTree, Totals, TreeBuilder};
 
 /// Where finished blocks go.
 ///
-/// Calls come from the thread that imports. A leaf's bytes are its own allocation, so keeping one
-/// block keeps no other alive.
+/// Calls come from the thread that imports. Every block has its own memory, so keeping one keeps no other
+/// alive; memory of dropped leaves is used again.
 pub trait BlockSink {
     /// Takes a block. Every block it links to was taken before.
     ///

@@ -4,17 +4,15 @@
 //! a step and carried out when its turn comes. That lets the leaves of many small files share a batch.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
-use bytes::Bytes;
-
+use super::chunks::Chunker;
 use super::emit::Emitter;
 use super::layout::FileLayout;
 use super::leaves::LeafHasher;
 use super::{BlockSink, Child, Hashing, ImportError};
 use crate::cid::Block;
-use crate::profile::{ImportParams, Layout, LeafFormat};
-use crate::unixfs::{Data, DataType};
+use crate::profile::ImportParams;
 
 /// Steps that may wait; beyond them leaves are hashed at once, full batch or not.
 const MAX_STEPS: usize = 32_768;
@@ -43,8 +41,7 @@ enum Step<C: Consumer> {
 
 /// The pipeline from readers to blocks.
 pub(super) struct Assembly<'s, C: Consumer> {
-    params: ImportParams,
-    chunk: Vec<u8>,
+    chunker: Chunker,
     hasher: LeafHasher,
     steps: VecDeque<Step<C>>,
     layout: FileLayout,
@@ -59,8 +56,7 @@ impl<'s, C: Consumer> Assembly<'s, C> {
     ) -> Result<Self, ImportError> {
         params.validate()?;
         Ok(Self {
-            params,
-            chunk: vec![0; params.chunk_len_bytes],
+            chunker: Chunker::new(&params),
             hasher: LeafHasher::new(&params, hashing)?,
             steps: VecDeque::new(),
             layout: FileLayout::new(&params),
@@ -78,19 +74,19 @@ impl<'s, C: Consumer> Assembly<'s, C> {
     ) -> Result<(), ImportError> {
         let mut is_first = true;
         loop {
-            let filled = fill(reader, &mut self.chunk);
-            let len = filled.map_err(|source| {
+            let leaf = self.chunker.next(reader).map_err(|source| {
                 let path = String::from_utf8_lossy(path).into_owned();
                 ImportError::Read { path, source }
             })?;
+            let content_len_bytes = leaf.content_len_bytes;
+            let is_full = self.chunker.is_full(&leaf);
             // An empty file is one empty leaf.
-            if len > 0 || is_first {
-                let leaf = self.leaf(len);
-                self.hasher.push(leaf);
-                self.steps.push_back(Step::Leaf { content_len_bytes: len as u64 });
+            if content_len_bytes > 0 || is_first {
+                self.hasher.push(leaf.block);
+                self.steps.push_back(Step::Leaf { content_len_bytes });
                 self.advance(consumer)?;
             }
-            if len < self.chunk.len() {
+            if !is_full {
                 break;
             }
             is_first = false;
@@ -112,21 +108,6 @@ impl<'s, C: Consumer> Assembly<'s, C> {
         }
         self.carry_out(Vec::new(), consumer)?;
         self.out.flush()
-    }
-
-    /// The block of a leaf with the first `len` bytes of the chunk.
-    fn leaf(&self, len: usize) -> Bytes {
-        let content = &self.chunk[..len];
-        match (self.params.leaves, self.params.layout) {
-            (LeafFormat::Raw, _) => Bytes::copy_from_slice(content),
-            // Kubo's balanced builder marks leaves as files, its trickle builder as raw.
-            (LeafFormat::DagPb, Layout::Balanced) => {
-                Data::leaf(DataType::File, content).encode_node().into()
-            }
-            (LeafFormat::DagPb, Layout::Trickle) => {
-                Data::leaf(DataType::Raw, content).encode_node().into()
-            }
-        }
     }
 
     fn advance(&mut self, consumer: &mut C) -> Result<(), ImportError> {
@@ -167,18 +148,4 @@ impl<'s, C: Consumer> Assembly<'s, C> {
         }
         Ok(())
     }
-}
-
-/// Reads until the chunk is full or the reader ends.
-fn fill(reader: &mut dyn Read, chunk: &mut [u8]) -> std::io::Result<usize> {
-    let mut len = 0;
-    while len < chunk.len() {
-        match reader.read(&mut chunk[len..]) {
-            Ok(0) => break,
-            Ok(read) => len += read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(len)
 }
