@@ -99,8 +99,8 @@ fn blocks_that_are_there_are_skipped_and_cids_of_any_codec_find_them() {
         cid::Cid::new_v1(0x70, *key.multihash()),
         cid::Cid::new_v1(0x55, *key.multihash()),
     ] {
-        assert_eq!(store.get(&cid).unwrap().unwrap(), data);
-        assert!(store.has(&cid));
+        assert_eq!(store.get(cid).unwrap().unwrap(), data);
+        assert!(store.has(cid));
     }
 }
 

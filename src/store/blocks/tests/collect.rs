@@ -60,7 +60,7 @@ fn few_dead_blocks_get_tombstones_and_stay_deleted() {
     let (store, _) = open(&disk);
     store.put_many(&blocks(0..100)).unwrap();
     // The largest blocks live, so every segment stays above the threshold.
-    let keep = |n: u64| n % 7 != 0;
+    let keep = |n: u64| !n.is_multiple_of(7);
     let report = collect(&store, 0..100, keep).unwrap();
     assert_eq!((report.removed_segments, report.moved_blocks), (0, 0));
     assert_eq!(report.removed_blocks, 15);
@@ -242,7 +242,7 @@ fn damaged_tombstones_are_an_error_not_a_resurrection() {
     let disk = SimDisk::new(1);
     let (store, _) = open(&disk);
     store.put_many(&blocks(0..60)).unwrap();
-    collect(&store, 0..60, |n| n % 7 != 0).unwrap();
+    collect(&store, 0..60, |n| !n.is_multiple_of(7)).unwrap();
     let tombstones = disk
         .list("blocks")
         .unwrap()
