@@ -6,6 +6,11 @@
 //! How to read it: [`id`], [`member`] and [`pin`] are the nouns; [`command`] is what the log says and
 //! [`state`] what it means; [`delta`] and [`follow`] carry that to the followers; [`proto`] is all that
 //! members say to each other; [`ops`] is all that users may ask. [`limits`] bounds every one of them.
+//!
+//! The machines decide: [`placement`] who holds a pin, [`replication`] what has to be repaired, [`failure`]
+//! who is there, [`pin_tracker`] what a holder does, [`role`] what a node runs, [`restart`] what a
+//! supervisor does, [`cache`] what stays in memory. [`index`] and [`query`] answer questions, and
+//! [`invariant`] says what must hold whatever happens.
 
 pub mod cache;
 pub mod codec;
@@ -17,6 +22,7 @@ mod fixture;
 pub mod follow;
 pub mod id;
 pub mod index;
+pub mod invariant;
 pub mod limits;
 pub mod member;
 pub mod ops;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::command::Outcome;
 use crate::fixture::{World, cid, pin_spec, spec};
+use crate::invariant;
 use crate::member::{HoldPolicy, Role};
 use crate::pin::ReplicaState;
 
@@ -550,6 +551,8 @@ proptest! {
         cluster.pass(4 * 3_600_000);
 
         let state = &cluster.world.state;
+        prop_assert_eq!(invariant::check_state(state), vec![]);
+        prop_assert_eq!(invariant::check_rest(state), vec![]);
         let may_hold = |node: &NodeId| state.members()[node].may_hold();
         let capacity = state.members().keys().filter(|node| may_hold(node)).count();
         for pin in state.pins().values() {
