@@ -3,3 +3,4 @@
 pub mod api;
 pub mod ports;
 pub mod settings;
+pub mod supervision;

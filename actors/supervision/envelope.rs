@@ -1,0 +1,108 @@
+//! The envelope of a message: who sent it when, its place in the queue, and what becomes of it.
+
+use std::cell::Cell;
+
+use actix::dev::{Envelope, EnvelopeProxy, MessageResponse, ToEnvelope};
+use actix::{Actor, Handler, Message};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::context::Ctx;
+use super::dead_letters::DeadReason;
+use super::node::Ticket;
+use super::panics::current_path;
+use super::path::ActorPath;
+
+thread_local! {
+    /// The place in the queue for the message that is being sent. actix packs a message without
+    /// context in the middle of its send, so this is handed over beside the arguments.
+    static POSTAGE: Cell<Option<Ticket>> = const { Cell::new(None) };
+}
+
+/// Sends through actix with a place in the queue. A place that wasn't used is given back.
+pub(crate) fn with_ticket<T>(ticket: Ticket, send: impl FnOnce() -> T) -> T {
+    POSTAGE.with(|postage| postage.set(Some(ticket)));
+    let sent = send();
+    drop(POSTAGE.with(Cell::take));
+    sent
+}
+
+struct Parcel<M: Message> {
+    message: Option<M>,
+    reply: Option<oneshot::Sender<M::Result>>,
+    /// Absent if somebody sent through a bare actix address, past the gate.
+    ticket: Option<Ticket>,
+    from: Option<ActorPath>,
+    queued_at: Instant,
+    span: tracing::Span,
+}
+
+impl<M: Message> Parcel<M> {
+    /// Whether somebody asked and has stopped waiting.
+    fn is_expired(&self) -> bool {
+        self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+}
+
+impl<A, M> EnvelopeProxy<A> for Parcel<M>
+where
+    A: Actor<Context = Ctx<A>> + Handler<M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    fn handle(&mut self, actor: &mut A, ctx: &mut Ctx<A>) {
+        ctx.count_handled();
+        let queued = self.queued_at.elapsed();
+        let expired = self.is_expired();
+        // Leave the queue before the handler runs: the depth is of those that wait.
+        self.ticket = None;
+        let Some(message) = self.message.take() else { return };
+        if expired {
+            ctx.node().count_expired();
+            return;
+        }
+        let name = std::any::type_name::<M>();
+        let span = tracing::debug_span!(
+            parent: &self.span, "handle", actor = %ctx.path(), message = name
+        );
+        let _entered = span.enter();
+        let node = ctx.node().clone();
+        node.begin_message(name, Some(queued));
+        let reply = self.reply.take();
+        actor.handle(message, ctx).handle(ctx, reply);
+        node.end_message();
+    }
+}
+
+impl<M: Message> Drop for Parcel<M> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        if self.message.is_none() {
+            return;
+        }
+        if self.is_expired() {
+            ticket.node().count_expired();
+        } else {
+            let from = self.from.take();
+            ticket.node().dead_letter(from, std::any::type_name::<M>(), DeadReason::Dropped);
+        }
+    }
+}
+
+impl<A, M> ToEnvelope<A, M> for Ctx<A>
+where
+    A: Actor<Context = Ctx<A>> + Handler<M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    fn pack(message: M, reply: Option<oneshot::Sender<M::Result>>) -> Envelope<A> {
+        Envelope::with_proxy(Box::new(Parcel {
+            message: Some(message),
+            reply,
+            ticket: POSTAGE.with(Cell::take),
+            from: current_path(),
+            queued_at: Instant::now(),
+            span: tracing::Span::current(),
+        }))
+    }
+}

@@ -1,0 +1,91 @@
+//! Panics of supervised code: caught, located, and told apart from anybody else's.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::{Arc, Once};
+
+use ipfs_kit_core::restart::Cause;
+
+use super::node::Node;
+use super::path::ActorPath;
+
+thread_local! {
+    /// The child whose code this thread is running.
+    static CURRENT: RefCell<Option<Arc<Node>>> = const { RefCell::new(None) };
+    /// What the hook saw of the panic that is being caught.
+    static LAST: Cell<Option<Cause>> = const { Cell::new(None) };
+}
+
+/// Marks the thread as running a child's code until dropped.
+struct Scope {
+    outer: Option<Arc<Node>>,
+}
+
+impl Scope {
+    fn enter(node: &Arc<Node>) -> Self {
+        Self { outer: CURRENT.with(|current| current.replace(Some(node.clone()))) }
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        CURRENT.with(|current| *current.borrow_mut() = self.outer.take());
+    }
+}
+
+/// The path of the child whose code is calling, if it is one.
+pub(crate) fn current_path() -> Option<ActorPath> {
+    // A thread that is ending has no storage left, and runs no child.
+    let path =
+        CURRENT.try_with(|current| current.borrow().as_ref().map(|node| node.path().clone()));
+    path.ok().flatten()
+}
+
+/// Runs a piece of a child's code; a panic becomes its cause.
+///
+/// The caller must not use what the closure borrowed other than to rebuild or drop it.
+pub(crate) fn guard<T>(node: &Arc<Node>, code: impl FnOnce() -> T) -> Result<T, Cause> {
+    let _scope = Scope::enter(node);
+    catch_unwind(AssertUnwindSafe(code)).map_err(|payload| {
+        let seen = LAST.with(Cell::take);
+        // Without the hook (or when it was replaced) the payload still has the words.
+        let cause = seen.unwrap_or_else(|| Cause::new("panic", words(payload.as_ref())));
+        if let Err(again) = catch_unwind(AssertUnwindSafe(move || drop(payload))) {
+            // A payload whose drop panics can only be leaked.
+            std::mem::forget(again);
+        }
+        cause
+    })
+}
+
+fn words(payload: &(dyn Any + Send)) -> String {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "a value that is no text".to_owned(),
+    }
+}
+
+/// Puts our hook in front of the present one, once per process. A panic outside of supervised code
+/// goes on to the hook that was there before.
+pub(crate) fn install_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let foreign = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| match current_path() {
+            Some(path) => note(&path, info),
+            None => foreign(info),
+        }));
+    });
+}
+
+fn note(path: &ActorPath, info: &PanicHookInfo<'_>) {
+    let mut cause = Cause::new("panic", words(info.payload()));
+    if let Some(location) = info.location() {
+        cause = cause.at(location.to_string());
+    }
+    let backtrace = std::backtrace::Backtrace::capture();
+    tracing::error!(actor = %path, %cause, %backtrace, "panic");
+    LAST.with(|last| last.set(Some(cause)));
+}
