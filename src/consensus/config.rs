@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::conf::ConfState;
 use crate::id::RaftId;
-use crate::log::HardState;
+use crate::log::{HardState, LogView};
 use crate::snapshot::SnapshotManifest;
 use crate::wire::WireLimits;
 
@@ -172,11 +172,16 @@ impl Recovered {
         Self::default()
     }
 
-    /// Checks what raft would panic on, and lifts the commit index to the applied index: what has
-    /// been applied was committed, even if the crash came before that was written down.
-    pub(crate) fn check(mut self, config: &Config, log: LogBounds) -> Result<Self, RecoverError> {
+    /// Checks what raft would panic on or silently believe, and lifts the commit index to the
+    /// applied index: what has been applied was committed, even if the crash came before that was
+    /// written down.
+    pub(crate) fn check(
+        mut self,
+        config: &Config,
+        log: &impl LogView,
+    ) -> Result<Self, RecoverError> {
         config.validate()?;
-        let LogBounds { first_index, last_index, last_term } = log;
+        let (first_index, last_index) = (log.first_index(), log.last_index());
         let applied = self.applied;
         if self.conf == ConfState::default() {
             if applied != 0 || first_index != 1 {
@@ -188,25 +193,36 @@ impl Recovered {
         if applied + 1 < first_index || applied > last_index {
             return Err(RecoverError::AppliedOutsideLog { applied, first_index, last_index });
         }
-        let commit = self.hard_state.commit;
+        let HardState { term, commit, .. } = self.hard_state;
         if commit > last_index {
             return Err(RecoverError::CommittedEntriesLost { commit, last_index });
         }
-        if last_term > self.hard_state.term {
-            let term = self.hard_state.term;
+        let last_term = log.term(last_index)?;
+        if last_term > term {
             return Err(RecoverError::TermLost { term, last_term });
         }
+        self.check_checkpoint(log)?;
         self.hard_state.commit = commit.max(applied);
         Ok(self)
     }
-}
 
-/// The extent of the recovered log.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LogBounds {
-    pub first_index: u64,
-    pub last_index: u64,
-    pub last_term: u64,
+    /// A crash between the installation of a snapshot and the restart of the log leaves a log that
+    /// knows nothing of the snapshot. If it reaches beyond it, only its terms give that away.
+    fn check_checkpoint(&self, log: &impl LogView) -> Result<(), RecoverError> {
+        let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
+        let (index, term) = (checkpoint.index, checkpoint.term);
+        if index > self.applied {
+            let applied = self.applied;
+            return Err(RecoverError::CheckpointNotApplied { index, applied });
+        }
+        if index + 1 < log.first_index() {
+            return Ok(());
+        }
+        match log.term(index)? {
+            log_term if log_term == term => Ok(()),
+            log_term => Err(RecoverError::CheckpointNotInLog { index, term, log_term }),
+        }
+    }
 }
 
 /// Why a member can't start. Nothing has been written; starting again with the same input fails
@@ -240,6 +256,25 @@ pub enum RecoverError {
         first_index: u64,
         /// The last entry of the log.
         last_index: u64,
+    },
+    /// The checkpoint is ahead of what is said to have been applied.
+    #[error("a checkpoint at {index}, but only {applied} has been applied")]
+    CheckpointNotApplied {
+        /// The checkpoint's index.
+        index: u64,
+        /// The applied index.
+        applied: u64,
+    },
+    /// The log holds other entries than those that led to the checkpoint: a snapshot was installed
+    /// and the log not restarted. Restart the log after the checkpoint first.
+    #[error("the checkpoint at {index} is of term {term}, the log has term {log_term} there")]
+    CheckpointNotInLog {
+        /// The checkpoint's index.
+        index: u64,
+        /// The checkpoint's term.
+        term: u64,
+        /// The term of the entry in the log.
+        log_term: u64,
     },
     /// The log lacks entries that were committed. The node must join again under a new id.
     #[error("entries up to {commit} were committed, but the log ends at {last_index}")]

@@ -7,7 +7,7 @@ use raft::eraftpb as pb;
 use raft::{RawNode, SnapshotStatus, StateRole};
 
 use crate::conf::{ConfState, MembershipEntry};
-use crate::config::{Config, LogBounds, LogTail, RecoverError, Recovered};
+use crate::config::{Config, LogTail, RecoverError, Recovered};
 use crate::error::{CoreFailure, CycleError, TooManyReads};
 use crate::id::RaftId;
 use crate::log::{HardState, LogView};
@@ -75,10 +75,7 @@ impl<L: LogView> RaftCore<L> {
     /// # Errors
     /// [`RecoverError`] if settings, log and recovered state contradict each other.
     pub fn new(config: Config, recovered: Recovered, log: L) -> Result<Self, RecoverError> {
-        let last_index = log.last_index();
-        let last_term = log.term(last_index)?;
-        let bounds = LogBounds { first_index: log.first_index(), last_index, last_term };
-        let recovered = recovered.check(&config, bounds)?;
+        let recovered = recovered.check(&config, &log)?;
         let Recovered { hard_state, conf, applied, checkpoint, tail } = recovered;
         let mut store = DurableStore::new(log, hard_state, conf.clone());
         if let Some(manifest) = checkpoint {
@@ -195,7 +192,9 @@ impl<L: LogView> RaftCore<L> {
     ) -> Result<(), CoreFailure> {
         self.check()?;
         if self.outstanding.is_some() {
-            if self.conf.contains(member) {
+            // The end of a transfer must not be forgotten over an older word of its progress.
+            let ended = self.deferred.reports.get(&member).is_some_and(|r| r.ends_transfer());
+            if self.conf.contains(member) && (report.ends_transfer() || !ended) {
                 self.deferred.reports.insert(member, report);
             }
             return Ok(());

@@ -17,6 +17,12 @@ pub enum SnapshotReport {
     Failed,
 }
 
+impl SnapshotReport {
+    pub(crate) fn ends_transfer(self) -> bool {
+        self != Self::Progress
+    }
+}
+
 #[derive(Debug)]
 struct Offer {
     index: u64,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::log::LogView;
 use crate::testnet::id;
-use crate::testnet::solo::{config, empty_log};
+use crate::testnet::solo::{config, empty_log, manifest};
 use crate::{EntryKind, LogEntry, MemLog, RaftCore};
 use bytes::Bytes;
 
@@ -74,6 +74,22 @@ fn a_start_that_contradicts_itself_is_refused() {
     assert!(matches!(nobody, Err(RecoverError::NoMembers { .. })));
     let unborn = start(member(2, 0, 0), MemLog::default());
     assert!(matches!(unborn, Err(RecoverError::NotBootstrapped)));
+}
+
+#[test]
+fn a_log_that_missed_the_installation_of_a_snapshot_is_noticed_by_its_terms() {
+    let with = |index, term| Recovered {
+        checkpoint: Some(manifest(index, term, &[1], 1)),
+        ..member(4, 3, 5)
+    };
+    assert!(start(with(5, 2), log(6, 2)).is_ok());
+    let conflict = start(with(5, 3), log(6, 2));
+    assert!(matches!(
+        conflict,
+        Err(RecoverError::CheckpointNotInLog { index: 5, term: 3, log_term: 2 })
+    ));
+    let ahead = start(with(6, 2), log(6, 2));
+    assert!(matches!(ahead, Err(RecoverError::CheckpointNotApplied { index: 6, applied: 5 })));
 }
 
 #[test]

@@ -28,8 +28,9 @@ pub struct Ready {
 /// Writes that belong together: all of them become durable, or none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// A snapshot to install first: the state, which has been received, becomes the applied state,
-    /// and the log becomes empty and starts after the snapshot's entry.
+    /// A snapshot to install first: the state, which has been received, becomes the newest
+    /// checkpoint and the applied state, and the log becomes empty and starts after the snapshot's
+    /// entry. This member then serves others from it.
     pub snapshot: Option<SnapshotManifest>,
     /// Entries to write. Whatever the log holds from the first one on is void.
     pub entries: Vec<LogEntry>,
@@ -259,6 +260,8 @@ impl<L: LogView> RaftCore<L> {
             self.conf = manifest.conf.clone();
             self.handed_out = manifest.index;
             self.applied = manifest.index;
+            let own = SnapshotManifest { source: self.config.id, ..manifest.clone() };
+            self.node.mut_store().set_checkpoint(own);
         }
         self.settle()?;
         messages.extend(light.take_messages());
@@ -350,15 +353,13 @@ impl<L: LogView> RaftCore<L> {
         Ok(outcome)
     }
 
-    /// A leader that has lost its vote would panic inside raft on the next acknowledgement. It
-    /// tells the others what is committed, which they need in order to go on without it, and steps
-    /// down.
+    /// A leader that has lost its vote would panic inside raft on the next acknowledgement. The
+    /// others have already been told that the change is committed, so it can step down.
     fn step_down_without_vote(&mut self) -> Result<(), CoreFailure> {
         if self.leading.is_none() || self.conf.is_voter(self.config.id) {
             return Ok(());
         }
         let raft = &mut self.node.raft;
-        raft.bcast_append();
         let term = raft.term;
         raft.become_follower(term, 0);
         self.settle()

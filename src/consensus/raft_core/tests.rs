@@ -92,8 +92,9 @@ fn one_read_round_serves_all_that_came_before_it() {
     assert_eq!(solo.persist(&ready).reads.len(), 50);
 }
 
-#[test]
-fn pitfall_12_a_checkpoint_from_before_the_member_joined_is_not_offered() {
+/// A leader that has offered member 2 a snapshot, after finding that its first checkpoint is older
+/// than that member.
+fn offering() -> Solo {
     let mut solo = Solo::leading_alone(&[]);
     solo.core.checkpoint_written(manifest(2, 2, &[1], 1)).unwrap();
     let change =
@@ -111,15 +112,49 @@ fn pitfall_12_a_checkpoint_from_before_the_member_joined_is_not_offered() {
     assert_eq!(solo.core.checkpoint_wanted(), None);
     solo.receive(2, message(MessageType::MsgHeartbeatResponse, 2)).unwrap();
     assert_eq!(kinds(&solo.rest()), [(id(2), MessageKind::Snapshot)]);
+    solo
+}
+
+#[test]
+fn pitfall_12_a_checkpoint_from_before_the_member_joined_is_not_offered() {
+    let solo = offering();
     assert_eq!(solo.core.status().snapshots, BTreeMap::from([(id(2), 3)]));
     assert_eq!(solo.core.status().peers[&id(2)].state, PeerState::Snapshot);
-    // Pitfall 15: nobody ever reports.
+}
+
+#[test]
+fn pitfall_15_a_transfer_of_which_nobody_reports_ends_by_itself() {
+    let mut solo = offering();
     for _ in 0..solo.core.config.snapshot_stall_ticks {
         solo.core.tick().unwrap();
         solo.rest();
     }
     assert_eq!(solo.core.status().peers[&id(2)].state, PeerState::Probe);
     assert!(solo.core.status().snapshots.is_empty());
+}
+
+#[test]
+fn the_end_of_a_transfer_is_not_lost_while_a_batch_is_out() {
+    let mut solo = offering();
+    solo.core.propose(vec![data("a")]).unwrap();
+    let ready = solo.ready();
+    solo.core.report_snapshot(id(2), SnapshotReport::Failed).unwrap();
+    solo.core.report_snapshot(id(2), SnapshotReport::Progress).unwrap();
+    assert_eq!(solo.core.status().peers[&id(2)].state, PeerState::Snapshot);
+    solo.persist(&ready);
+    assert_eq!(solo.core.status().peers[&id(2)].state, PeerState::Probe);
+}
+
+#[test]
+fn an_unreachable_member_is_probed_again() {
+    let mut solo = Solo::leading(&[1, 2, 3]);
+    assert_eq!(solo.core.status().peers[&id(2)].state, PeerState::Replicate);
+    solo.core.propose(vec![data("a")]).unwrap();
+    let ready = solo.ready();
+    solo.core.report_unreachable(id(2)).unwrap();
+    solo.core.report_unreachable(id(9)).unwrap();
+    solo.persist(&ready);
+    assert_eq!(solo.core.status().peers[&id(2)].state, PeerState::Probe);
 }
 
 #[test]

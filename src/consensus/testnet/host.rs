@@ -198,9 +198,8 @@ impl Host {
         self.offer = after.offers.into_iter().last().or(self.offer.take());
         if let Some(restored) = after.restored {
             let (manifest, machine) = self.disk.checkpoint.clone().unwrap();
-            assert_eq!(manifest.index, restored.index);
+            assert_eq!((manifest.index, manifest.source), (restored.index, self.id));
             self.machine = machine;
-            self.core().checkpoint_written(manifest).unwrap();
             ledger.snapshots_installed += 1;
         }
         ledger.granted(&after.reads, self.machine.applied);
