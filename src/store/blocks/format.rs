@@ -14,6 +14,8 @@ const FRAME_MAGIC: [u8; 8] = *b"IKBLK\0\x01\n";
 const RECORD_MAGIC: u32 = 0x4B_4C_42_72;
 /// magic 8, segment 4, offset 8, body length 4, synced end 8, checksum 4; the rest is zero.
 pub(super) const FRAME_HEADER_BYTES: usize = 64;
+/// Largest frame that a segment of any configuration may hold.
+pub(super) const MAX_FRAME_BYTES: u64 = 64 << 20;
 const FRAME_FIELDS_BYTES: usize = 36;
 /// magic 4, length 4, checksum of the bytes 4, key length 1, zero 3, checksum of header and key 4.
 pub(super) const RECORD_HEADER_BYTES: usize = 20;

@@ -15,7 +15,7 @@ use super::index::Slot;
 use super::scan::scan;
 use super::writer::Purpose;
 use super::{BlockStore, Inner, Key, LeaseError, PutError, read, write};
-use crate::disk::{ALIGN_BYTES, DiskError, Io, Open};
+use crate::disk::{DiskError, Io, Open};
 use crate::files::FileError;
 
 /// A collection could not start or go on. No marked block is lost; start another one.
@@ -261,7 +261,7 @@ impl Inner {
             return Ok(());
         }
         let file = self.disk.open(&self.segment_path(segment), Open::Read, Io::Buffered)?;
-        let found = scan(&*file, segment, self.options.frame_bytes as u64 + ALIGN_BYTES as u64)?;
+        let found = scan(&*file, segment)?;
         found.good.into_iter().for_each(each);
         Ok(())
     }

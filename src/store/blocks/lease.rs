@@ -157,7 +157,7 @@ impl Leases {
         let lease = Lease { id, reason: reason.to_owned(), roots: roots.to_vec(), until };
         self.wal.append(&[Record { kind: GRANT, parts: &[&encode_grant(&lease)] }])?;
         self.table.insert(lease);
-        self.compact()?;
+        self.compact_if_due();
         Ok(id)
     }
 
@@ -166,7 +166,8 @@ impl Leases {
         let parts: [&[u8]; 2] = [&id.0.to_le_bytes(), &encode_until(until)];
         self.wal.append(&[Record { kind: EXTEND, parts: &parts }])?;
         lease.until = until;
-        self.compact()
+        self.compact_if_due();
+        Ok(())
     }
 
     fn release(&mut self, ids: &[LeaseId]) -> Result<(), LeaseError> {
@@ -178,13 +179,22 @@ impl Leases {
         let records: Vec<_> = parts.iter().map(|parts| Record { kind: RELEASE, parts }).collect();
         self.wal.append(&records)?;
         ids.iter().for_each(|id| self.table.remove(*id));
-        self.compact()
+        self.compact_if_due();
+        Ok(())
+    }
+
+    /// The change before it is durable already, so a failure here (a full disk, say) must not make
+    /// its caller believe otherwise. It is tried again at the next change.
+    fn compact_if_due(&mut self) {
+        if self.wal.segments() < COMPACT_AT_SEGMENTS {
+            return;
+        }
+        if let Err(error) = self.compact() {
+            tracing::warn!(%error, "the lease log could not be compacted");
+        }
     }
 
     fn compact(&mut self) -> Result<(), LeaseError> {
-        if self.wal.segments() < COMPACT_AT_SEGMENTS {
-            return Ok(());
-        }
         let reset = self.table.next_id.to_le_bytes();
         let grants: Vec<_> = self.table.leases.values().map(encode_grant).collect();
         let reset_parts: [&[u8]; 1] = [&reset];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
-use super::format::{Listing, listings, push_listing};
+use super::format::{Listing, MAX_FRAME_BYTES, listings, push_listing};
 use super::index::{Catalog, SegmentStat, Slot};
 use super::lease::Leases;
 use super::scan::{Bad, Scan, scan};
@@ -217,7 +217,7 @@ impl Inner {
 
     fn scan_segment(&self, segment: u32) -> Result<Scan, OpenError> {
         let file = self.disk.open(&self.segment_path(segment), Open::Read, Io::Buffered)?;
-        Ok(scan(&*file, segment, self.options.frame_bytes as u64 + ALIGN_BYTES as u64)?)
+        Ok(scan(&*file, segment)?)
     }
 
     fn write_scanned_listing(&self, segment: u32, found: &Scan) -> Result<ListingFile, OpenError> {
@@ -273,6 +273,9 @@ fn check_options(options: &BlockStoreOptions) -> Result<(), OpenError> {
     let bad = |what| Err(OpenError::BadOptions { what });
     if options.max_block_bytes() == 0 || !options.frame_bytes.is_multiple_of(ALIGN_BYTES) {
         return bad("the frame size must be a multiple of 4096");
+    }
+    if options.frame_bytes as u64 > MAX_FRAME_BYTES {
+        return bad("a frame is at most 64 MiB");
     }
     if options.segment_bytes < options.frame_bytes as u64 {
         return bad("a segment must hold a frame");

@@ -1,6 +1,8 @@
 //! Reading a segment that has no listing: every frame, every record, every checksum.
 
-use super::format::{FRAME_HEADER_BYTES, FrameHeader, Listing, RECORD_UNIT_BYTES, RecordHeader};
+use super::format::{
+    FRAME_HEADER_BYTES, FrameHeader, Listing, MAX_FRAME_BYTES, RECORD_UNIT_BYTES, RecordHeader,
+};
 use super::{Key, Place};
 use crate::disk::{ALIGN_BYTES, DiskError, DiskFile, align_up};
 
@@ -29,17 +31,12 @@ pub(super) struct Scan {
 
 /// Scans a segment from start to end. A frame is trusted only as far as its checksums go: behind a
 /// damaged one the scan continues at the next multiple of 4 KiB.
-pub(super) fn scan(
-    file: &dyn DiskFile,
-    segment: u32,
-    max_frame_bytes: u64,
-) -> Result<Scan, DiskError> {
+pub(super) fn scan(file: &dyn DiskFile, segment: u32) -> Result<Scan, DiskError> {
     let len = file.len()?;
     let mut found = Scan::default();
     let mut offset = 0;
     while offset < len {
-        let Some(header) = next_frame(file, segment, max_frame_bytes, &mut offset, &mut found)?
-        else {
+        let Some(header) = next_frame(file, segment, &mut offset, &mut found)? else {
             break;
         };
         let mut body = vec![0; header.body_len as usize];
@@ -57,7 +54,6 @@ pub(super) fn scan(
 fn next_frame(
     file: &dyn DiskFile,
     segment: u32,
-    max_frame_bytes: u64,
     offset: &mut u64,
     found: &mut Scan,
 ) -> Result<Option<FrameHeader>, DiskError> {
@@ -70,7 +66,7 @@ fn next_frame(
         for block in chunk[..n].chunks(ALIGN_BYTES) {
             if let Some(header) = FrameHeader::parse(block) {
                 let fits = FRAME_HEADER_BYTES as u64 + u64::from(header.body_len);
-                if (header.segment, header.offset) == (segment, *offset) && fits <= max_frame_bytes
+                if (header.segment, header.offset) == (segment, *offset) && fits <= MAX_FRAME_BYTES
                 {
                     return Ok(Some(header));
                 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use super::format::RECORD_UNIT_BYTES;
 use super::{Inner, lock};
 use crate::codec::Fields;
 use crate::disk::{Disk, DiskError, DiskFile, Io, Open, join};
@@ -16,6 +15,7 @@ pub(super) const TOMBSTONES_SUFFIX: &str = ".del";
 const LISTING_MAGIC: [u8; 4] = *b"IKBI";
 const TOMBSTONES_MAGIC: [u8; 4] = *b"IKBD";
 const VERSION: u16 = 1;
+/// Bounds do not follow the options: what was written under larger ones must stay readable.
 const MAX_LISTING_FILE_BYTES: u64 = 256 << 20;
 const MAX_OPEN_FILES: usize = 256;
 
@@ -93,8 +93,9 @@ impl Inner {
     /// A damaged file is an error: without it deleted blocks would come back.
     pub(super) fn read_tombstones(&self, segment: u32) -> Result<BTreeSet<u32>, FileError> {
         let path = self.path(segment, TOMBSTONES_SUFFIX);
-        let max_bytes = 4 + self.options.segment_bytes / RECORD_UNIT_BYTES * 4;
-        let Some(record) = read_record(&*self.disk, &path, TOMBSTONES_MAGIC, max_bytes)? else {
+        let Some(record) =
+            read_record(&*self.disk, &path, TOMBSTONES_MAGIC, MAX_LISTING_FILE_BYTES)?
+        else {
             return Ok(BTreeSet::new());
         };
         let mut fields = Fields::new(&record.payload);

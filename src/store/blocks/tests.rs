@@ -141,6 +141,9 @@ fn checks_every_hash_on_the_way_in() {
     let key = Key::from(multihash::Multihash::wrap(0x13, &sha512).unwrap());
     store.put_many(&[(key, other.clone())]).unwrap();
     assert_eq!(store.get(key).unwrap().unwrap(), other);
+    let short = Key::from(multihash::Multihash::wrap(0x1e, &[1; 4]).unwrap());
+    let refused = store.put_many(&[(short, other.clone())]).unwrap_err();
+    assert!(matches!(refused, PutError::UnsupportedHash { code: 0x1e, .. }), "forgeable");
     let unknown = Key::from(multihash::Multihash::wrap(0xb220, &[1; 32]).unwrap());
     let refused = store.put_many(&[(unknown, other)]).unwrap_err();
     assert!(matches!(refused, PutError::UnsupportedHash { code: 0xb220, .. }));

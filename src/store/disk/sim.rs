@@ -150,6 +150,7 @@ impl Disk for SimDisk {
             (None, _) => return Err(State::not_found("open", path)),
         };
         let epoch = state.epoch;
+        state.hold(inode);
         let writable = how != Open::Read;
         drop(state);
         Ok(Arc::new(SimFile { disk: self.clone(), inode, epoch, writable, path: path.to_owned() }))
@@ -289,6 +290,16 @@ impl SimFile {
         }
         let cause = io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading");
         Err(DiskError::new(op, &self.path, cause))
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        // A crash has forgotten the handles of the processes before it.
+        if state.epoch == self.epoch {
+            state.release(self.inode);
+        }
     }
 }
 

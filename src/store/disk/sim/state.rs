@@ -31,6 +31,14 @@ impl Change {
         }
     }
 
+    fn node(&self) -> Option<u64> {
+        match self {
+            Self::Link { node: Node::File(inode), .. }
+            | Self::Rename { node: Node::File(inode), .. } => Some(*inode),
+            _ => None,
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, Node>) {
         match self {
             Self::Link { path, node } => {
@@ -100,6 +108,7 @@ struct Inode {
     seen: Content,
     durable: Content,
     unsynced: Vec<Unsynced>,
+    handles: usize,
 }
 
 pub(super) struct State {
@@ -215,6 +224,27 @@ impl State {
         self.next_inode
     }
 
+    pub(super) fn hold(&mut self, inode: u64) {
+        self.inode(inode).handles += 1;
+    }
+
+    pub(super) fn release(&mut self, inode: u64) {
+        let file = self.inode(inode);
+        file.handles = file.handles.saturating_sub(1);
+        self.free_if_unreachable(inode);
+    }
+
+    /// Drops the content of a file that has no name, now or after a crash, and no handle.
+    fn free_if_unreachable(&mut self, inode: u64) {
+        let named =
+            |names: &BTreeMap<String, Node>| names.values().any(|node| *node == Node::File(inode));
+        let held = self.inodes.get(&inode).is_some_and(|file| file.handles > 0);
+        let pending = self.unsynced_names.iter().any(|change| change.node() == Some(inode));
+        if !held && !pending && !named(&self.seen) && !named(&self.durable) {
+            self.inodes.remove(&inode);
+        }
+    }
+
     fn inode(&mut self, inode: u64) -> &mut Inode {
         self.inodes.entry(inode).or_default()
     }
@@ -229,7 +259,15 @@ impl State {
             self.unsynced_names.drain(..).partition(|change| change.dir() == dir);
         self.unsynced_names = later;
         for change in now {
+            let replaced = match &change {
+                Change::Link { .. } => None,
+                Change::Unlink { path } => self.durable.get(path).copied(),
+                Change::Rename { to, .. } => self.durable.get(to).copied(),
+            };
             change.apply(&mut self.durable);
+            if let Some(Node::File(inode)) = replaced {
+                self.free_if_unreachable(inode);
+            }
         }
     }
 
@@ -307,6 +345,11 @@ impl State {
         found
     }
 
+    #[cfg(test)]
+    pub(super) fn files(&self) -> usize {
+        self.inodes.len()
+    }
+
     pub(super) fn dump(&self) -> Vec<(String, Vec<u8>)> {
         let files = self.seen.iter().filter_map(|(path, node)| match node {
             Node::File(inode) => {
@@ -322,6 +365,7 @@ impl State {
 
     pub(super) fn kill_process(&mut self) {
         self.epoch += 1;
+        self.inodes.values_mut().for_each(|file| file.handles = 0);
         self.locks.clear();
         self.stopped = false;
         self.stop_at = None;

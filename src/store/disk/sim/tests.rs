@@ -100,6 +100,26 @@ fn a_failed_sync_loses_the_bytes_for_good() {
 }
 
 #[test]
+fn removed_files_cost_nothing_once_nobody_can_reach_them() {
+    let disk = SimDisk::new(5);
+    let file = create(&disk, "f", &[1; 1000]);
+    disk.sync_dir("").unwrap();
+    disk.remove("f").unwrap();
+    drop(file);
+    assert_eq!(disk.state().files(), 1, "a crash may bring it back");
+    disk.sync_dir("").unwrap();
+    assert_eq!(disk.state().files(), 0);
+    write_and_replace(&disk);
+    assert_eq!(disk.state().files(), 1);
+}
+
+fn write_and_replace(disk: &SimDisk) {
+    for _ in 0..3 {
+        crate::files::write_atomic(disk, "g", b"content").unwrap();
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_growth_only() {
     let disk = SimDisk::new(5);
     disk.set_capacity(10);
