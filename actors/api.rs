@@ -204,15 +204,15 @@ pub trait ImportSource: Send {
     fn drive(self: Box<Self>, sink: &mut dyn ImportSink) -> Result<(), ImportError>;
 }
 
-/// Where a tree goes. Paths are names from the root down; a single entry with an empty path is the root
-/// itself.
+/// Where a tree goes. Paths are `/`-separated names from the root down, raw bytes as the source has them;
+/// a single file or link with an empty path is the root itself.
 pub trait ImportSink {
     /// A directory.
-    fn directory(&mut self, path: &[Vec<u8>]) -> Result<(), ImportError>;
+    fn directory(&mut self, path: &[u8]) -> Result<(), ImportError>;
     /// A file with its bytes.
-    fn file(&mut self, path: &[Vec<u8>], bytes: &mut dyn Read) -> Result<(), ImportError>;
+    fn file(&mut self, path: &[u8], bytes: &mut dyn Read) -> Result<(), ImportError>;
     /// A symbolic link.
-    fn symlink(&mut self, path: &[Vec<u8>], target: &[u8]) -> Result<(), ImportError>;
+    fn symlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), ImportError>;
 }
 
 /// Why an import ended. Nothing is pinned; blocks written so far are collected later.

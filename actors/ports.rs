@@ -282,6 +282,12 @@ pub trait Clock: Send + Sync {
     fn wall_ms(&self) -> u64;
 }
 
+/// Randomness that nobody can guess: secrets of tokens.
+pub trait Entropy: Send + Sync {
+    /// Fills the buffer.
+    fn fill(&self, buffer: &mut [u8]);
+}
+
 /// Blocking work off the actors' thread, in the simulation on it.
 pub trait Executor: Send + Sync {
     /// Runs a job. Jobs of one lane run one after the other, except on [`WorkLane::Bulk`].

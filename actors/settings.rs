@@ -19,6 +19,8 @@ pub struct NodeSettings {
     pub timing: Timing,
     /// Raft.
     pub raft: RaftSettings,
+    /// The leader's planner.
+    pub replication: ipfs_kit_core::replication::Config,
     /// Fewest copies of a pin that does not say.
     pub replicas_min: u16,
     /// Copies aimed at by a pin that does not say.

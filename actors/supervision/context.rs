@@ -307,7 +307,8 @@ impl<A: Actor> ActorFuture<A> for Waited<A> {
     }
 }
 
-/// A message that an actor sends to itself, now or later: it passes by the mailbox and its gate.
+/// A message that an actor sends to itself, now or later: it passes by the mailbox and its gate, but
+/// not by the turn of the others. The turn's end polls it again, see [`Ctx::wants_poll`].
 struct SelfMessage<M> {
     message: Option<M>,
     due: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -331,7 +332,13 @@ where
         if let Some(due) = &mut self.due {
             std::task::ready!(due.as_mut().poll(task));
         }
+        if ctx.handled_in_poll >= HANDLED_PER_POLL_MAX {
+            // actix would poll what this handler notifies in the same turn, and so on for ever.
+            self.due = None;
+            return Poll::Pending;
+        }
         if let Some(message) = self.message.take() {
+            ctx.count_handled();
             let node = ctx.node.clone();
             node.begin_message(std::any::type_name::<M>(), None);
             actor.handle(message, ctx).handle(ctx, None);

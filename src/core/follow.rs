@@ -93,6 +93,20 @@ impl View {
         }
     }
 
+    /// The view of a node that was told who the members are and nothing more; like an empty one it is
+    /// replaced by the first snapshot.
+    pub fn seed(scope: Scope, members: impl IntoIterator<Item = Member>) -> Self {
+        let members = members.into_iter().map(|member| (member.id, member)).collect();
+        Self { members, ..Self::empty(scope) }
+    }
+
+    /// Trusts itself no more: what it says stays until a master's snapshot replaces it.
+    pub fn distrust(&mut self) {
+        self.epoch = 0;
+        self.index = 0;
+        self.hash = SetHash::default();
+    }
+
     /// What a master hands to a follower that starts or has fallen too far behind.
     pub fn of(state: &ClusterState, scope: Scope) -> Self {
         let pins = match scope {

@@ -275,6 +275,8 @@ pub struct PinInfo {
     pub size_bytes: Option<u64>,
     /// What the root is, where known.
     pub kind: ContentKind,
+    /// Log index of the last change of what is asked or of who holds it.
+    pub revision: u64,
     /// Committed time of the first request, in milliseconds.
     pub created_ms: u64,
     /// Committed time at which it ends, in milliseconds.

@@ -47,12 +47,17 @@ pub enum Request {
         /// At most [`crate::limits::BLOCKS_PER_REQUEST_MAX`].
         cids: Vec<Cid>,
     },
-    /// A piece of the state at a checkpoint, for a master that lags behind the log.
+    /// The hashes of a checkpoint's chunks, for a master that lags behind the log.
+    StateHashes {
+        /// The checkpoint, by its root hash.
+        root: [u8; 32],
+    },
+    /// A chunk of a checkpoint's state.
     StateChunk {
-        /// The checkpoint's applied index.
-        index: u64,
-        /// Where to go on.
-        offset: u64,
+        /// The checkpoint, by its root hash.
+        root: [u8; 32],
+        /// Which chunk, from 0.
+        chunk: u32,
     },
     /// An operation of the registry, run on the asked member on behalf of the asking one's user.
     Operation {
@@ -120,13 +125,10 @@ pub enum Response {
     Blocks(Vec<Option<Bytes>>),
     /// In the order asked.
     Have(Vec<bool>),
-    /// A piece of the state.
-    StateChunk {
-        /// The bytes; empty at the end.
-        bytes: Bytes,
-        /// The whole size.
-        total_bytes: u64,
-    },
+    /// The hashes of all chunks, one after the other.
+    StateHashes(Bytes),
+    /// A chunk of the state.
+    StateChunk(Bytes),
     /// The operation's result as JSON.
     Operation {
         /// `Ok` or the error object.
@@ -173,6 +175,11 @@ pub enum HeartbeatReply {
         beacon: Beacon,
         /// An advertised address at which the master could not reach the member, with the reason.
         unreachable: Option<(String, String)>,
+    },
+    /// An earlier run of this member was heard a moment ago: ask again.
+    Wait {
+        /// After which time, in milliseconds.
+        retry_ms: u64,
     },
     /// Another live run has this identity: stop.
     IdentityInUse {

@@ -42,6 +42,7 @@ pub fn pin_info(pin: &Pin, members: &BTreeMap<NodeId, Member>) -> PinInfo {
         replicas_live: live.try_into().unwrap_or(u16::MAX),
         size_bytes: spec.size_bytes,
         kind: spec.kind,
+        revision: pin.revision,
         created_ms: pin.created_ms,
         expires_ms: spec.expires_ms,
         metadata: spec.metadata.clone(),

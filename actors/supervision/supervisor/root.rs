@@ -27,11 +27,15 @@ pub struct Root {
 /// Must be called in a tokio `LocalSet`.
 ///
 /// # Errors
-/// The spec can't be; nothing was started.
+/// The spec can't be, or the tree has a running root of that name; nothing was started.
 pub fn launch(spec: SupervisorSpec, tree: &Tree, seed: u64) -> Result<Root, SpecError> {
     let spec = ChildSpec::supervisor(spec);
     spec.check(0)?;
     let path = ActorPath::root(spec.name()).map_err(|source| SpecError::Name { source })?;
+    if tree.hub().node(&path).is_some_and(|node| node.is_alive()) {
+        let (supervisor, name) = ("the tree".to_owned(), spec.name().to_owned());
+        return Err(SpecError::Duplicate { supervisor, name });
+    }
     install_hook();
     let env = Env { hub: tree.hub().clone(), seed };
     let node = tree.hub().register(spec.node_spec(path, 0));

@@ -14,6 +14,39 @@ fn an_actor_that_talks_to_itself_leaves_others_their_turn() {
     });
 }
 
+#[test]
+fn an_actor_that_notifies_itself_leaves_others_their_turn() {
+    struct Again;
+    impl Message for Again {
+        type Result = ();
+    }
+    struct Restless;
+    impl Actor for Restless {
+        type Context = Ctx<Self>;
+        fn started(&mut self, ctx: &mut Ctx<Self>) {
+            ctx.notify(Again);
+        }
+    }
+    impl Handler<Again> for Restless {
+        type Result = ();
+        fn handle(&mut self, _: Again, ctx: &mut Ctx<Self>) {
+            ctx.notify(Again);
+        }
+    }
+    supervised!(Restless);
+    testkit::run(|tree| async move {
+        let restless = ChildSpec::actor("restless", &ActorRef::vacant(), |_| Restless);
+        let (other, other_ref) = worker("other", &Log::default());
+        let spec = SupervisorSpec::new("node", Strategy::OneForOne).child(restless).child(other);
+        let mut root = launch(spec, &tree, 1).expect("valid");
+        root.ready().await.expect("it starts");
+        assert_eq!(other_ref.ask(Add(1)).await, Ok(1));
+        let view = tree.view(&path("/node/restless")).expect("it is there");
+        assert!(view.mailbox.is_some_and(|mailbox| mailbox.handled >= 64));
+        assert_eq!(root.stop().await, Exit::Normal);
+    });
+}
+
 /// Counts ticks of a timer it set in `started`; cancels another one right before it panics.
 struct Ticker {
     ticks: Arc<Mutex<u64>>,

@@ -168,5 +168,11 @@ fn a_spec_that_cannot_be_starts_nothing() {
         }
         assert!(matches!(launch(wide, &tree, 1), Err(SpecError::TooManyChildren { .. })));
         assert_eq!(tree.snapshot().roots, []);
+        let mut first = launch(of("node"), &tree, 1).expect("valid");
+        first.ready().await.expect("it starts");
+        assert!(matches!(launch(of("node"), &tree, 1), Err(SpecError::Duplicate { .. })));
+        first.stop().await;
+        let mut second = launch(of("node"), &tree, 1).expect("the name is free again");
+        second.stop().await;
     });
 }

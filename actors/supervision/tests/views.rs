@@ -240,22 +240,74 @@ fn an_actor_is_found_by_its_path() {
     });
 }
 
+/// Set in the process that the test below starts.
+const FOREIGN_PANIC: &str = "SUPERVISION_TEST_FOREIGN_PANIC";
+
 #[test]
 fn a_panic_of_somebody_else_reaches_the_hook_that_was_there() {
-    // In a process of its own thread, outside of any actor: the default hook prints it.
+    // The hook belongs to the process, so the test runs itself in another one.
+    if std::env::var_os(FOREIGN_PANIC).is_none() {
+        let name =
+            "supervision::tests::views::a_panic_of_somebody_else_reaches_the_hook_that_was_there";
+        let child = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args([name, "--exact", "--nocapture"])
+            .env(FOREIGN_PANIC, "1")
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&child.stderr);
+        assert!(child.status.success(), "{said}");
+        assert!(said.contains("of somebody else"), "the default hook prints it: {said}");
+        assert!(!said.contains("boom"), "an actor's panic is ours to report: {said}");
+        return;
+    }
     testkit::run(|tree| async move {
         let world = World::start(tree, Strategy::OneForOne, &["a"]).await;
-        assert_eq!(super::super::panics::current_path(), None);
-        let seen = std::thread::Builder::new()
-            .spawn(|| std::panic::catch_unwind(|| panic!("foreign")).is_err())
-            .expect("a thread")
-            .join()
-            .expect("it caught its panic");
-        assert!(seen);
+        let foreign = std::panic::catch_unwind(|| panic!("of somebody else"));
+        assert!(foreign.is_err());
         world.of("a").tell(Panic).expect("it is there");
         world.running("a", 2).await;
         let exit = world.view("a").last_exit.expect("it ended").exit;
         assert!(exit.to_string().contains("boom"), "the foreign words don't stick: {exit}");
+        world.stop().await;
+    });
+}
+
+/// Counts warnings; nothing else.
+struct Warnings(Arc<Mutex<u64>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        *lock(&self.0) += 1;
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn each_stalled_message_is_warned_about_once() {
+    let warnings = Arc::new(Mutex::new(0));
+    let _counting = tracing::subscriber::set_default(Warnings(warnings.clone()));
+    testkit::run(|tree| async move {
+        let world = World::start(tree, Strategy::OneForOne, &["a"]).await;
+        world.of("a").tell(Hold(MINUTE)).expect("there is room");
+        world.of("a").tell(Hold(MINUTE)).expect("there is room");
+        let watching = world.tree.clone();
+        let watchdog = tokio::task::spawn_local(async move {
+            watching.warn_of_stalls(SECOND, 10 * SECOND).await;
+        });
+        for (seconds, expected) in [(5, 0), (50, 1), (10, 1), (50, 2), (20, 2)] {
+            tokio::time::sleep(seconds * SECOND).await;
+            assert_eq!(*lock(&warnings), expected);
+        }
+        watchdog.abort();
         world.stop().await;
     });
 }

@@ -1,6 +1,6 @@
 //! The tree as plain data: what HTTP, the command line and the dashboard render.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipfs_kit_core::restart::{Exit, Importance, Strategy};
 use serde::{Deserialize, Serialize};
@@ -236,7 +236,7 @@ impl Snapshot {
         flat.sort_by_key(|(order, view)| {
             (std::cmp::Reverse(view.path.as_str().matches('/').count()), *order)
         });
-        let present: Vec<ActorPath> = flat.iter().map(|(_, view)| view.path.clone()).collect();
+        let present: BTreeSet<ActorPath> = flat.iter().map(|(_, view)| view.path.clone()).collect();
         let mut orphans: BTreeMap<ActorPath, Vec<NodeView>> = BTreeMap::new();
         let mut roots = Vec::new();
         for (_, mut view) in flat {

@@ -1,0 +1,32 @@
+//! The ring and the merging of entries into deltas.
+
+use ipfs_kit_core::delta::SetHash;
+
+use super::feed::{Ring, delta_of, merge};
+use crate::events::AppliedEntry;
+
+fn entry(index: u64) -> AppliedEntry {
+    AppliedEntry { index, hash: SetHash::default(), clock_ms: index * 10, changes: Vec::new() }
+}
+
+#[test]
+fn consecutive_entries_become_one_range() {
+    let entries: Vec<AppliedEntry> = (5..9).map(entry).collect();
+    let deltas = merge(&entries, 1);
+    assert_eq!(deltas.len(), 1);
+    assert_eq!((deltas[0].from, deltas[0].to, deltas[0].clock_ms), (5, 8, 80));
+}
+
+#[test]
+fn the_ring_serves_exactly_what_a_follower_lacks() {
+    let mut ring = Ring::default();
+    for index in 3..20 {
+        ring.push(delta_of(&entry(index), 1));
+    }
+    assert!(ring.covers(2, 19), "a follower at 2 needs what begins at 3");
+    assert!(!ring.covers(1, 19), "what a follower at 1 needs is gone");
+    let deltas = ring.since(9, usize::MAX);
+    assert_eq!(deltas.first().map(|delta| delta.from), Some(10));
+    assert_eq!(deltas.last().map(|delta| delta.to), Some(19));
+    assert!(ring.covers(19, 19), "a follower that is there needs nothing");
+}

@@ -1,0 +1,190 @@
+//! The handle to the consensus task: it survives the task's restarts.
+
+use bytes::Bytes;
+use ipfs_kit_core::command::{Command, Outcome};
+use ipfs_kit_core::id::NodeId;
+use ipfs_kit_core::proto::Response;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::shared::{Shared, SharedState};
+
+/// What reaches the consensus task.
+#[derive(Debug)]
+pub enum Input {
+    /// A Raft message from another master.
+    Raft {
+        /// Who sent it, as the connection has proven.
+        from: NodeId,
+        /// The message in consensus' own envelope.
+        frame: Bytes,
+    },
+    /// Commit these.
+    Propose {
+        /// The commands, each with its request id.
+        commands: Vec<Command>,
+        /// Outcomes in the commands' order.
+        reply: oneshot::Sender<Result<Vec<Outcome>, ProposeError>>,
+    },
+    /// Find an index that covers everything acknowledged before now.
+    ReadIndex {
+        /// The index, already applied here.
+        reply: oneshot::Sender<Result<u64, ProposeError>>,
+    },
+    /// A part of a checkpoint, for a master that lags.
+    ServeState {
+        /// Who asks.
+        from: NodeId,
+        /// The checkpoint's root hash.
+        root: [u8; 32],
+        /// Which part.
+        part: StatePart,
+        /// The part.
+        reply: oneshot::Sender<Response>,
+    },
+    /// Hand the leadership over.
+    Transfer {
+        /// To whom.
+        to: NodeId,
+    },
+}
+
+/// A part of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatePart {
+    /// The hashes of all chunks.
+    Hashes,
+    /// One chunk.
+    Chunk(u32),
+}
+
+/// Why nothing is known to be committed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// This node does not lead; nothing was proposed.
+    #[error("this node does not lead")]
+    NotLeader {
+        /// Who does, as far as is known.
+        leader: Option<NodeId>,
+    },
+    /// The leadership went away before the outcome was known; it may have been committed. Asking again
+    /// with the same request id is safe.
+    #[error("the leadership was lost before the outcome was known")]
+    Lost {
+        /// Who leads now, as far as is known.
+        leader: Option<NodeId>,
+    },
+    /// Too much is waiting already; nothing was proposed. Ask again after a moment.
+    #[error("too many proposals are waiting")]
+    Overloaded,
+    /// No consensus task runs on this node now; nothing was proposed.
+    #[error("consensus is not running on this node")]
+    NotRunning,
+    /// The commands are too large for one entry; they never fit.
+    #[error("{len_bytes} bytes of commands are more than an entry may hold")]
+    TooLarge {
+        /// Their size.
+        len_bytes: usize,
+    },
+}
+
+/// What others may know of Raft at any time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RaftGlance {
+    /// Whether a consensus task runs here.
+    pub running: bool,
+    /// The current term.
+    pub term: u64,
+    /// The leader, if one is known.
+    pub leader: Option<NodeId>,
+    /// Whether this node leads and has applied an entry of its own term.
+    pub leading: bool,
+    /// Committed index.
+    pub commit: u64,
+    /// Applied index.
+    pub applied: u64,
+    /// Voters, in order.
+    pub voters: Vec<NodeId>,
+    /// Learners, in order.
+    pub learners: Vec<NodeId>,
+}
+
+/// The handle; cheap to clone.
+#[derive(Clone)]
+pub struct ConsensusHandle {
+    inbox: Shared<Option<mpsc::Sender<Input>>>,
+    /// The replicated state as far as it is applied here.
+    pub state: SharedState,
+    /// Raft at a glance.
+    pub glance: Shared<RaftGlance>,
+}
+
+impl ConsensusHandle {
+    /// A handle to a task that does not run yet.
+    pub fn new(state: SharedState) -> Self {
+        Self { inbox: Shared::new(None), state, glance: Shared::new(RaftGlance::default()) }
+    }
+
+    /// Whether this node leads.
+    pub fn leading(&self) -> bool {
+        self.glance.read(|glance| glance.leading)
+    }
+
+    /// The leader, if one is known.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.glance.read(|glance| glance.leader)
+    }
+
+    /// Connects the handle to a new run of the task.
+    pub(crate) fn connect(&self, inbox: mpsc::Sender<Input>) {
+        self.inbox.write(|slot| *slot = Some(inbox));
+        self.glance.write(|glance| glance.running = true);
+    }
+
+    /// Disconnects it; callers are told that nothing runs.
+    pub(crate) fn disconnect(&self) {
+        self.inbox.write(|slot| *slot = None);
+        self.glance.write(|glance| *glance = RaftGlance::default());
+    }
+
+    /// Queues a Raft message; a full inbox drops it, which Raft repairs.
+    pub fn raft(&self, from: NodeId, frame: Bytes) -> Result<(), ProposeError> {
+        self.put(Input::Raft { from, frame })
+    }
+
+    /// Asks for a leadership transfer; the result shows in the glance.
+    pub fn transfer(&self, to: NodeId) -> Result<(), ProposeError> {
+        self.put(Input::Transfer { to })
+    }
+
+    /// Commits commands and waits for their outcomes.
+    pub async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, ProposeError> {
+        let (reply, outcome) = oneshot::channel();
+        self.put(Input::Propose { commands, reply })?;
+        outcome.await.map_err(|_| ProposeError::Lost { leader: None })?
+    }
+
+    /// Waits until everything acknowledged before the call is applied here; leaders only.
+    pub async fn read_index(&self) -> Result<u64, ProposeError> {
+        let (reply, index) = oneshot::channel();
+        self.put(Input::ReadIndex { reply })?;
+        index.await.map_err(|_| ProposeError::Lost { leader: None })?
+    }
+
+    /// A part of a checkpoint, as an answer.
+    pub async fn serve_state(&self, from: NodeId, root: [u8; 32], part: StatePart) -> Response {
+        let (reply, answer) = oneshot::channel();
+        let unavailable = |reason: String| Response::Unavailable { reason };
+        if let Err(error) = self.put(Input::ServeState { from, root, part, reply }) {
+            return unavailable(error.to_string());
+        }
+        answer.await.unwrap_or_else(|_| unavailable("consensus stopped".into()))
+    }
+
+    fn put(&self, input: Input) -> Result<(), ProposeError> {
+        let inbox = self.inbox.read(Option::clone).ok_or(ProposeError::NotRunning)?;
+        inbox.try_send(input).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => ProposeError::NotRunning,
+        })
+    }
+}

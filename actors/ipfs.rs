@@ -1,0 +1,339 @@
+//! IpfsActor: the embedded IPFS node. It imports, gives blocks to members and to readers, and finds
+//! blocks that are not here.
+
+use std::time::Duration;
+
+use actix::{Actor, Handler, Message, MessageResult, ResponseFuture};
+use bytes::Bytes;
+use cid::Cid;
+use ipfs_kit_content::cid::verify;
+use ipfs_kit_core::id::NodeId;
+use ipfs_kit_core::limits;
+use ipfs_kit_core::proto::{Request, Response};
+use ipfs_kit_store::blocks::{BlockStore, GetError};
+use tokio::sync::mpsc;
+
+use crate::api::{AddEvent, ImportError, ImportSource};
+use crate::cache::{CacheActor, CacheGet, CachePut};
+use crate::ports::{Executor, WorkLane, work};
+use crate::rpc::Rpc;
+use crate::shared::SharedView;
+use crate::supervised;
+use crate::supervision::{ActorRef, Ctx};
+
+mod import;
+pub mod read;
+
+pub use import::{ImportPlan, Imported};
+
+/// How long one member may take to answer for blocks.
+const ASK_DEADLINE: Duration = Duration::from_secs(10);
+/// How long one member may take to say what it has.
+const HAVE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What the actor is made of; everything in it survives its restarts.
+#[derive(Clone)]
+pub struct Deps {
+    /// The block store.
+    pub blocks: BlockStore,
+    /// Runs the blocking parts.
+    pub executor: std::sync::Arc<dyn Executor>,
+    /// The memory cache of blocks that are not stored here.
+    pub cache: ActorRef<CacheActor>,
+    /// Other members; `None` without a cluster.
+    pub members: Option<Members>,
+}
+
+/// How to reach the other members.
+#[derive(Clone)]
+pub struct Members {
+    /// This node.
+    pub node: NodeId,
+    /// Typed calls.
+    pub rpc: Rpc,
+    /// Who is there.
+    pub view: SharedView,
+}
+
+/// See the module.
+pub struct IpfsActor {
+    deps: Deps,
+}
+
+/// A member asks for blocks.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Response")]
+pub struct ServeBlocks {
+    /// Which.
+    pub cids: Vec<ipfs_kit_core::id::Cid>,
+}
+
+/// A member asks which blocks are here.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Response")]
+pub struct ServeHave {
+    /// Which.
+    pub cids: Vec<ipfs_kit_core::id::Cid>,
+}
+
+/// A reader asks for blocks, from wherever they are. The first one is needed, the others soon.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Vec<(Cid, Bytes)>, FindError>")]
+pub struct FindBlocks {
+    /// Which, the needed one first.
+    pub cids: Vec<Cid>,
+    /// Members that probably have them, best first.
+    pub sources: Vec<NodeId>,
+}
+
+/// Imports a tree.
+#[derive(Message)]
+#[rtype(result = "Result<Imported, ImportError>")]
+pub struct Import {
+    /// The tree.
+    pub source: Box<dyn ImportSource>,
+    /// How.
+    pub plan: ImportPlan,
+    /// Hears of progress; dropping its receiver cancels.
+    pub events: mpsc::Sender<AddEvent>,
+}
+
+/// Why a block could not be found. Asking again later may help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// Neither this node nor any member that could be asked has it.
+    #[error("{cid} is not here, and none of {asked} members asked has it")]
+    NotFound {
+        /// The block.
+        cid: Cid,
+        /// Members asked.
+        asked: usize,
+    },
+    /// The store can't be read.
+    #[error("the block store can't be read: {reason}")]
+    Store {
+        /// Why.
+        reason: String,
+    },
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+impl IpfsActor {
+    /// A fresh actor over what survives.
+    pub fn new(deps: Deps) -> Self {
+        Self { deps }
+    }
+}
+
+impl Actor for IpfsActor {
+    type Context = Ctx<Self>;
+}
+
+supervised!(IpfsActor);
+
+impl Handler<ServeBlocks> for IpfsActor {
+    type Result = ResponseFuture<Response>;
+
+    fn handle(&mut self, ask: ServeBlocks, _: &mut Ctx<Self>) -> Self::Result {
+        let (blocks, executor) = (self.deps.blocks.clone(), self.deps.executor.clone());
+        Box::pin(async move {
+            if ask.cids.len() > limits::BLOCKS_PER_REQUEST_MAX {
+                return Response::Refused { reason: "too many blocks at once".into() };
+            }
+            let job = move || collect(&blocks, &ask.cids);
+            match work(&*executor, WorkLane::Bulk, job).await {
+                Ok(Ok(found)) => Response::Blocks(found),
+                Ok(Err(reason)) => Response::Unavailable { reason },
+                Err(error) => Response::Unavailable { reason: error.to_string() },
+            }
+        })
+    }
+}
+
+/// Blocks in the order asked, until the answer is full; the rest is asked again.
+fn collect(
+    blocks: &BlockStore,
+    cids: &[ipfs_kit_core::id::Cid],
+) -> Result<Vec<Option<Bytes>>, String> {
+    let mut found = Vec::new();
+    let mut size = 0;
+    for cid in cids {
+        let block = match blocks.get(&cid.to_cid()) {
+            Ok(block) => block,
+            Err(error @ GetError::Corrupt { .. }) => {
+                tracing::error!(%error, "a stored block has decayed");
+                None
+            }
+            Err(GetError::Disk(error)) => return Err(error.to_string()),
+        };
+        let len_bytes = block.as_ref().map_or(0, Bytes::len);
+        if size + len_bytes > limits::BLOCKS_ANSWER_BYTES_MAX && !found.is_empty() {
+            break;
+        }
+        size += len_bytes;
+        found.push(block);
+    }
+    Ok(found)
+}
+
+impl Handler<ServeHave> for IpfsActor {
+    type Result = MessageResult<ServeHave>;
+
+    fn handle(&mut self, ask: ServeHave, _: &mut Ctx<Self>) -> Self::Result {
+        if ask.cids.len() > limits::BLOCKS_PER_REQUEST_MAX {
+            let reason = "too many blocks at once".into();
+            return MessageResult(Response::Refused { reason });
+        }
+        let has = |cid: &ipfs_kit_core::id::Cid| self.deps.blocks.has(&cid.to_cid());
+        MessageResult(Response::Have(ask.cids.iter().map(has).collect()))
+    }
+}
+
+impl Handler<FindBlocks> for IpfsActor {
+    type Result = ResponseFuture<Result<Vec<(Cid, Bytes)>, FindError>>;
+
+    fn handle(&mut self, find: FindBlocks, _: &mut Ctx<Self>) -> Self::Result {
+        let deps = self.deps.clone();
+        Box::pin(async move { deps.find(find).await })
+    }
+}
+
+impl Handler<Import> for IpfsActor {
+    type Result = ResponseFuture<Result<Imported, ImportError>>;
+
+    fn handle(&mut self, import: Import, _: &mut Ctx<Self>) -> Self::Result {
+        let (blocks, executor) = (self.deps.blocks.clone(), self.deps.executor.clone());
+        Box::pin(async move {
+            let Import { source, plan, events } = import;
+            let job = move || import::run(source, &plan, &blocks, &events);
+            let done = work(&*executor, WorkLane::Bulk, job).await;
+            done.unwrap_or(Err(ImportError::Cancelled))
+        })
+    }
+}
+
+impl Deps {
+    async fn find(&self, find: FindBlocks) -> Result<Vec<(Cid, Bytes)>, FindError> {
+        let Some(needed) = find.cids.first().copied() else { return Ok(Vec::new()) };
+        let (mut found, missing) = self.stored(find.cids).await?;
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let (cached, missing) = self.cached(missing).await;
+        found.extend(cached);
+        let has_needed = |found: &[(Cid, Bytes)]| found.iter().any(|(cid, _)| *cid == needed);
+        if missing.is_empty() || self.members.is_none() {
+            return if has_needed(&found) {
+                Ok(found)
+            } else {
+                Err(FindError::NotFound { cid: needed, asked: 0 })
+            };
+        }
+        let mut asked = 0;
+        let mut missing = missing;
+        for source in self.order(&find.sources, &missing).await {
+            let came = self.ask(source, &missing).await;
+            asked += 1;
+            if !came.is_empty() {
+                missing.retain(|cid| !came.iter().any(|(have, _)| have == cid));
+                found.extend(came);
+            }
+            if has_needed(&found) {
+                return Ok(found);
+            }
+        }
+        if has_needed(&found) { Ok(found) } else { Err(FindError::NotFound { cid: needed, asked }) }
+    }
+
+    async fn stored(&self, cids: Vec<Cid>) -> Result<(Vec<(Cid, Bytes)>, Vec<Cid>), FindError> {
+        let blocks = self.blocks.clone();
+        let job = move || {
+            let (mut found, mut missing) = (Vec::new(), Vec::new());
+            for cid in cids {
+                match blocks.get(&cid) {
+                    Ok(Some(bytes)) => found.push((cid, bytes)),
+                    Ok(None) => missing.push(cid),
+                    Err(error @ GetError::Corrupt { .. }) => {
+                        tracing::error!(%error, "a stored block has decayed; another copy is used");
+                        missing.push(cid);
+                    }
+                    Err(GetError::Disk(error)) => {
+                        return Err(FindError::Store { reason: error.to_string() });
+                    }
+                }
+            }
+            Ok((found, missing))
+        };
+        work(&*self.executor, WorkLane::Bulk, job).await.unwrap_or(Err(FindError::Stopping))
+    }
+
+    async fn cached(&self, cids: Vec<Cid>) -> (Vec<(Cid, Bytes)>, Vec<Cid>) {
+        let hits = match self.cache.ask(CacheGet { cids: cids.clone() }).await {
+            Ok(hits) => hits,
+            // The cache is restarting; its content is a convenience.
+            Err(reason) => {
+                tracing::debug!(%reason, "no answer from the cache");
+                Vec::new()
+            }
+        };
+        let missing =
+            cids.into_iter().filter(|cid| !hits.iter().any(|(hit, _)| hit == cid)).collect();
+        (hits, missing)
+    }
+
+    /// Whom to ask: the named ones, then everybody who says to have the first missing block.
+    async fn order(&self, named: &[NodeId], missing: &[Cid]) -> Vec<NodeId> {
+        let Some(members) = &self.members else { return Vec::new() };
+        let mut order: Vec<NodeId> =
+            named.iter().copied().filter(|node| *node != members.node).collect();
+        if !order.is_empty() {
+            return order;
+        }
+        let everybody: Vec<NodeId> =
+            members.view.read(|view| view.members().keys().copied().collect());
+        let first: Vec<ipfs_kit_core::id::Cid> =
+            missing.iter().take(1).map(ipfs_kit_core::id::Cid::from).collect();
+        let asks = everybody.into_iter().filter(|node| *node != members.node).map(|node| {
+            let (rpc, cids) = (members.rpc.clone(), first.clone());
+            async move {
+                let has = rpc.call(node, &Request::Have { cids }, HAVE_DEADLINE).await;
+                matches!(has, Ok(Response::Have(has)) if has.first() == Some(&true)).then_some(node)
+            }
+        });
+        order.extend(futures_util::future::join_all(asks).await.into_iter().flatten());
+        order
+    }
+
+    async fn ask(&self, source: NodeId, missing: &[Cid]) -> Vec<(Cid, Bytes)> {
+        let Some(members) = &self.members else { return Vec::new() };
+        let cids: Vec<_> = missing
+            .iter()
+            .take(limits::BLOCKS_PER_REQUEST_MAX)
+            .map(ipfs_kit_core::id::Cid::from)
+            .collect();
+        let answer = members.rpc.call(source, &Request::Blocks { cids }, ASK_DEADLINE).await;
+        let blocks = match answer {
+            Ok(Response::Blocks(blocks)) => blocks,
+            Ok(_) => return Vec::new(),
+            Err(reason) => {
+                tracing::debug!(%source, %reason, "no blocks from there");
+                return Vec::new();
+            }
+        };
+        let mut came = Vec::new();
+        for (cid, block) in missing.iter().zip(blocks) {
+            let Some(bytes) = block else { continue };
+            match verify(cid, &bytes) {
+                Ok(()) => came.push((*cid, bytes)),
+                Err(reason) => tracing::error!(%source, %reason, "a member sent a wrong block"),
+            }
+        }
+        // The cache may be restarting; its content is a convenience.
+        if let Err(reason) = self.cache.tell(CachePut { blocks: came.clone() }) {
+            tracing::debug!(%reason, "blocks not cached");
+        }
+        came
+    }
+}

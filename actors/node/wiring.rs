@@ -1,0 +1,635 @@
+//! The tree of a node, declared: who lives where, who knows whom, who hears what.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use ipfs_kit_core::cache::Stats;
+use ipfs_kit_core::follow::{Scope, View};
+use ipfs_kit_core::id::{Incarnation, NodeId};
+use ipfs_kit_core::member::Role;
+use ipfs_kit_core::{failure, pin_tracker};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Cluster, Parts, StartError, Stores, World, first_role, no_state};
+use crate::admission::Admissions;
+use crate::cache::{self, CacheActor};
+use crate::cluster_ctl::{self, ClusterCtlActor};
+use crate::cluster_manager::coordination::{self, Coordination};
+use crate::cluster_manager::dynamic_role::{self, DynamicRole};
+use crate::cluster_manager::monitoring::{self, Expelled, Monitoring};
+use crate::cluster_manager::state_sync::{self, StateSync};
+use crate::consensus::{self, ConsensusHandle};
+use crate::events::{Applied, LeadershipChanged, ViewMoved};
+use crate::follow::{self, FollowActor};
+use crate::index::{self, IndexActor};
+use crate::ipfs::{self, IpfsActor};
+use crate::operations::Operations;
+use crate::outcomes::Outcomes;
+use crate::ports::{Inbound, Keep, Network, PeerEntry, Peers, Registry};
+use crate::roles;
+use crate::router::Router;
+use crate::rpc::Rpc;
+use crate::settings::{Membership, NodeSettings};
+use crate::shared::{Shared, SharedView};
+use crate::store::{self, Flights, StoreActor};
+use crate::supervision::{
+    ActorRef, ChildSpec, Fault, Strategy, SupervisorRef, SupervisorSpec, Tree,
+};
+use crate::transfer::Transfer;
+
+/// Messages that may wait for a shell on a hot path.
+const BUSY_MAILBOX: usize = 4096;
+
+/// A node's tree, ready to be launched.
+pub(super) struct Wired {
+    pub spec: SupervisorSpec,
+    pub operations: Arc<Operations>,
+    pub farewell: Option<(Rpc, NodeId, Incarnation, Shared<Option<NodeId>>)>,
+}
+
+/// References to every shell, made before any of them.
+#[derive(Clone, Default)]
+pub(crate) struct Refs {
+    pub store: ActorRef<StoreActor>,
+    pub ipfs: ActorRef<IpfsActor>,
+    pub coordination: ActorRef<Coordination>,
+    pub state_sync: ActorRef<StateSync>,
+    pub monitoring: ActorRef<Monitoring>,
+    pub dynamic_role: ActorRef<DynamicRole>,
+    pub cluster_ctl: ActorRef<ClusterCtlActor>,
+    pub follow: ActorRef<FollowActor>,
+    pub index: ActorRef<IndexActor>,
+    pub cache: ActorRef<CacheActor>,
+}
+
+/// What the role children are made of.
+#[derive(Clone)]
+pub(crate) struct RoleDeps {
+    pub refs: Refs,
+    pub cluster_ctl: Option<cluster_ctl::Deps>,
+    pub follow: Option<follow::Deps>,
+    pub index: Option<index::Deps>,
+    pub cache: cache::Deps,
+}
+
+pub(super) fn wire(
+    settings: &NodeSettings,
+    world: World,
+    stores: Stores,
+    tree: Tree,
+    expel: oneshot::Sender<Expelled>,
+) -> Result<Wired, StartError> {
+    let refs = Refs::default();
+    let spec = Shared::new(settings.spec.clone());
+    let usage = Shared::new(Default::default());
+    let flights = Flights::default();
+    let cache_deps =
+        cache::Deps { max_bytes: settings.cache_bytes_max, stats: Shared::new(Stats::default()) };
+    let view = stores.view.clone().map(Shared::new);
+    let role = Shared::new(first_role(settings, view.as_ref()));
+    let mut part = match (&settings.membership, &view, &world.network) {
+        (Some(membership), Some(view), Some((network, peers))) => Some(ClusterPart::new(
+            settings,
+            membership,
+            &world,
+            &stores,
+            view,
+            (Arc::clone(network), Arc::clone(peers)),
+            &refs,
+            (&spec, &usage),
+            expel,
+        )),
+        (Some(_), _, None) => return Err(StartError::NoNetwork),
+        _ => None,
+    };
+    let parts = Parts {
+        cluster: part.as_ref().map(|part| part.cluster.clone()),
+        blocks: stores.blocks.clone(),
+        holdings: stores.holdings.clone(),
+        flights: flights.clone(),
+        ipfs: refs.ipfs.clone(),
+        index: refs.index.clone(),
+        executor: Arc::clone(&world.executor),
+        clock: Arc::clone(&world.clock),
+        entropy: Arc::clone(&world.entropy),
+        spec,
+        usage: usage.clone(),
+        tree,
+        started: Instant::now(),
+        replicas: (settings.replicas_min, settings.replicas_max),
+        profile: settings.profile.clone(),
+        hash_threads: settings.hash_threads,
+    };
+    let operations = Arc::new(Operations::new(parts, role.clone()));
+    let role_deps = RoleDeps {
+        refs: refs.clone(),
+        cluster_ctl: part.as_ref().map(|part| part.cluster_ctl.clone()),
+        follow: part.as_ref().map(|part| part.follow.clone()),
+        index: part.as_ref().map(|part| part.index.clone()),
+        cache: cache_deps,
+    };
+    let store_deps = store::Deps {
+        blocks: stores.blocks.clone(),
+        holdings: stores.holdings.clone(),
+        view: view.clone(),
+        flights,
+        executor: Arc::clone(&world.executor),
+        gc: Duration::from_millis(settings.timing.gc_ms),
+        usage,
+    };
+    let ipfs_deps = ipfs::Deps {
+        blocks: stores.blocks,
+        executor: Arc::clone(&world.executor),
+        cache: refs.cache.clone(),
+        members: part.as_ref().map(|part| ipfs::Members {
+            node: part.cluster.node,
+            rpc: part.rpc.clone(),
+            view: part.cluster.view.clone(),
+        }),
+    };
+    let control = SupervisorRef::vacant();
+    let mut root = SupervisorSpec::new("node", Strategy::RestForOne)
+        .intensity(6, Duration::from_secs(60))
+        .control(&control)
+        .child(ChildSpec::actor("store", &refs.store, move |_| {
+            StoreActor::new(store_deps.clone())
+        }));
+    if let Some(part) = &mut part {
+        root = root.child(part.network_spec(&operations, &refs));
+    }
+    root = root.child(
+        ChildSpec::actor("ipfs", &refs.ipfs, move |_| IpfsActor::new(ipfs_deps.clone()))
+            .capacity(BUSY_MAILBOX),
+    );
+    if let Some(part) = &part {
+        let running = role.clone();
+        root = root
+            .child(part.cluster_spec(&refs, &control, &role_deps, running))
+            .child(part.consensus_spec(role.read(|role| *role)));
+    }
+    root = root.child(roles::role_spec(role.read(|role| *role), &role_deps));
+    let handle: Arc<dyn crate::api::Node> = Arc::new(super::Handle(Arc::clone(&operations)));
+    for interface in &world.interfaces {
+        root = root.child(interface(Arc::clone(&handle)));
+    }
+    let farewell = part.map(|part| {
+        let cluster = part.cluster;
+        (part.rpc, cluster.node, settings.incarnation, cluster.leader_hint)
+    });
+    Ok(Wired { spec: root, operations, farewell })
+}
+
+/// Everything of a node that belongs to a cluster.
+struct ClusterPart {
+    cluster: Cluster,
+    rpc: Rpc,
+    network: Arc<dyn Network>,
+    coordination: coordination::Deps,
+    state_sync: state_sync::Deps,
+    monitoring: monitoring::Deps,
+    consensus: consensus::Deps,
+    cluster_ctl: cluster_ctl::Deps,
+    follow: follow::Deps,
+    index: index::Deps,
+    consensus_control: SupervisorRef,
+}
+
+impl ClusterPart {
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::too_many_lines,
+        reason = "the one place where everything that a member consists of meets"
+    )]
+    fn new(
+        settings: &NodeSettings,
+        membership: &Membership,
+        world: &World,
+        stores: &Stores,
+        view: &SharedView,
+        (network, peers): (Arc<dyn Network>, Arc<dyn Peers>),
+        refs: &Refs,
+        (spec, usage): (
+            &Shared<ipfs_kit_core::member::MemberSpec>,
+            &Shared<ipfs_kit_core::proto::Usage>,
+        ),
+        expel: oneshot::Sender<Expelled>,
+    ) -> Self {
+        let node = membership.node;
+        let rpc = Rpc::new(Arc::clone(&peers));
+        let handle = ConsensusHandle::new(no_state());
+        let leader_hint = Shared::new(None);
+        let seq = Arc::new(AtomicU64::new(0));
+        let arrivals = Shared::new(Default::default());
+        let heard = Shared::new(BTreeMap::new());
+        let planner = Shared::new(None);
+        let unreachable = Shared::new(None);
+        let outcomes = Outcomes::new(handle.clone(), refs.coordination.clone());
+        let timing = settings.timing;
+        let (log, checkpoints) = stores.log.clone().expect("a member has a raft log");
+        let coordination = coordination::Deps {
+            node,
+            incarnation: settings.incarnation,
+            rpc: rpc.clone(),
+            view: view.clone(),
+            consensus: handle.clone(),
+            leader_hint: leader_hint.clone(),
+            seq: Arc::clone(&seq),
+        };
+        let state_sync = state_sync::Deps {
+            node,
+            rpc: rpc.clone(),
+            view: view.clone(),
+            consensus: handle.clone(),
+            beacon: Duration::from_millis(timing.beacon_ms),
+            journal: stores.journal.clone(),
+            listeners: Shared::new(listeners(refs, view, &peers, node)),
+            arrivals: arrivals.clone(),
+            leader_hint: leader_hint.clone(),
+        };
+        let expel = RefCell::new(Some(expel));
+        let expel = std::sync::Mutex::new(expel);
+        let sink = outcomes.clone();
+        let monitoring = monitoring::Deps {
+            node,
+            incarnation: settings.incarnation,
+            spec: spec.clone(),
+            heartbeat: Duration::from_millis(timing.heartbeat_ms),
+            failure: failure::Config {
+                interval_ms: timing.heartbeat_ms,
+                lease_ms: timing.lease_ms,
+                grace_ms: timing.repair_grace_ms,
+                proposal_timeout_ms: 2_000,
+            },
+            rpc: rpc.clone(),
+            view: view.clone(),
+            consensus: handle.clone(),
+            coordination: refs.coordination.clone(),
+            state_sync: refs.state_sync.clone(),
+            usage: usage.clone(),
+            heard: heard.clone(),
+            outcomes: Arc::new(move |node, reports| sink.heard_by_heartbeat(node, reports)),
+            unreachable: unreachable.clone(),
+            expelled: Arc::new(move |expelled| {
+                tracing::error!(%expelled, "this node must stop");
+                let mut slot = expel.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if let Some(expel) = slot.get_mut().take() {
+                    // The node is stopping already.
+                    let _ = expel.send(expelled);
+                }
+            }),
+            leader_hint: leader_hint.clone(),
+        };
+        let consensus = consensus::Deps {
+            node,
+            incarnation: settings.incarnation,
+            seed: settings.seed,
+            settings: settings.raft,
+            log,
+            checkpoints,
+            handle: handle.clone(),
+            rpc: rpc.clone(),
+            clock: Arc::clone(&world.clock),
+            executor: Arc::clone(&world.executor),
+            seq,
+            on_applied: on_applied(refs),
+            on_leadership: on_leadership(refs),
+        };
+        let cluster_ctl = cluster_ctl::Deps {
+            consensus: handle.clone(),
+            coordination: refs.coordination.clone(),
+            clock: Arc::clone(&world.clock),
+            config: settings.replication,
+            glance: planner.clone(),
+        };
+        let transfer = Transfer {
+            rpc: rpc.clone(),
+            blocks: stores.blocks.clone(),
+            executor: Arc::clone(&world.executor),
+        };
+        let follow = follow::Deps {
+            node,
+            incarnation: settings.incarnation,
+            seed: settings.seed,
+            config: pin_tracker::Config::default(),
+            view: view.clone(),
+            transfer,
+            holdings: stores.holdings.clone(),
+            rpc: rpc.clone(),
+            monitoring: refs.monitoring.clone(),
+            glance: Shared::new(Default::default()),
+        };
+        let cluster = Cluster {
+            id: membership.cluster,
+            node,
+            view: view.clone(),
+            consensus: handle.clone(),
+            coordination: refs.coordination.clone(),
+            outcomes,
+            arrivals,
+            heard,
+            planner,
+            leader_hint,
+            unreachable,
+        };
+        Self {
+            cluster,
+            rpc,
+            network,
+            coordination,
+            state_sync,
+            monitoring,
+            consensus,
+            cluster_ctl,
+            follow,
+            index: index::Deps { consensus: handle, view: view.clone() },
+            consensus_control: SupervisorRef::vacant(),
+        }
+    }
+
+    /// The network: its driver, and the router that takes what comes in. They fall together.
+    fn network_spec(&self, operations: &Arc<Operations>, refs: &Refs) -> ChildSpec {
+        let inbox: Rc<RefCell<Option<tokio::sync::mpsc::Receiver<Inbound>>>> = Rc::default();
+        let (network, peers) = (Arc::clone(&self.network), Arc::clone(self.rpc.peers()));
+        let (view, node, slot) = (self.cluster.view.clone(), self.cluster.node, Rc::clone(&inbox));
+        let swarm = ChildSpec::task("swarm", move |ctx| {
+            let (network, peers, slot) =
+                (Arc::clone(&network), Arc::clone(&peers), Rc::clone(&slot));
+            let view = view.clone();
+            async move {
+                let run = network.start().await?;
+                *slot.borrow_mut() = Some(run.inbound);
+                peers.set_registry(view.read(|view| registry_of(view, node)));
+                ctx.ready();
+                tokio::select! {
+                    biased;
+                    () = ctx.stopped() => Ok(()),
+                    ended = run.driver => match ended {
+                        Ok(()) => Err(Fault::new("network", "the network ended by itself")),
+                        Err(error) => Err(error.into()),
+                    },
+                }
+            }
+        });
+        let router = Router {
+            view: self.cluster.view.clone(),
+            consensus: self.cluster.consensus.clone(),
+            ipfs: refs.ipfs.clone(),
+            state_sync: refs.state_sync.clone(),
+            monitoring: refs.monitoring.clone(),
+            admissions: Admissions {
+                consensus: self.cluster.consensus.clone(),
+                coordination: refs.coordination.clone(),
+                peers: Arc::clone(self.rpc.peers()),
+            },
+            operations: Arc::clone(operations),
+            outcomes: self.cluster.outcomes.clone(),
+        };
+        let routing = ChildSpec::task("router", move |ctx| {
+            let (router, inbox) = (router.clone(), inbox.borrow_mut().take());
+            async move {
+                let inbox =
+                    inbox.ok_or_else(|| Fault::new("router", "the network has no inbox"))?;
+                ctx.ready();
+                tokio::select! {
+                    biased;
+                    () = ctx.stopped() => Ok(()),
+                    () = router.run(inbox) => Err(Fault::new("router", "the network closed its inbox")),
+                }
+            }
+        });
+        ChildSpec::supervisor(
+            SupervisorSpec::new("network", Strategy::OneForAll)
+                .intensity(5, Duration::from_secs(30))
+                .child(swarm)
+                .child(routing),
+        )
+    }
+
+    /// The ClusterManager: everything by which the node takes part in its cluster.
+    fn cluster_spec(
+        &self,
+        refs: &Refs,
+        control: &SupervisorRef,
+        role_deps: &RoleDeps,
+        running: Shared<Role>,
+    ) -> ChildSpec {
+        let coordination = self.coordination.clone();
+        let state_sync = self.state_sync.clone();
+        let monitoring = self.monitoring.clone();
+        let dynamic_role = dynamic_role::Deps {
+            node: self.cluster.node,
+            view: self.cluster.view.clone(),
+            running,
+            swap: self.swap(control, role_deps),
+        };
+        ChildSpec::supervisor(
+            SupervisorSpec::new("cluster", Strategy::OneForOne)
+                .intensity(8, Duration::from_secs(30))
+                .child(
+                    ChildSpec::actor("coordination", &refs.coordination, move |_| {
+                        Coordination::new(coordination.clone())
+                    })
+                    .capacity(BUSY_MAILBOX),
+                )
+                .child(
+                    ChildSpec::actor("state-sync", &refs.state_sync, move |_| {
+                        StateSync::new(state_sync.clone())
+                    })
+                    .capacity(BUSY_MAILBOX),
+                )
+                .child(
+                    ChildSpec::actor("monitoring", &refs.monitoring, move |_| {
+                        Monitoring::new(monitoring.clone())
+                    })
+                    .capacity(BUSY_MAILBOX),
+                )
+                .child(ChildSpec::actor("dynamic-role", &refs.dynamic_role, move |_| {
+                    DynamicRole::new(dynamic_role.clone())
+                })),
+        )
+    }
+
+    /// Consensus: one task while the node is a master, none otherwise. A role swap never touches it.
+    fn consensus_spec(&self, role: Role) -> ChildSpec {
+        let spec = SupervisorSpec::new("consensus", Strategy::OneForOne)
+            .intensity(4, Duration::from_secs(60))
+            .control(&self.consensus_control);
+        ChildSpec::supervisor(match role {
+            Role::Master => spec.child(raft_spec(&self.consensus)),
+            Role::Worker | Role::Leecher => spec,
+        })
+    }
+
+    /// The ordered swap of the role child. A new master starts consensus first; a former one stops it
+    /// last.
+    fn swap(&self, control: &SupervisorRef, role_deps: &RoleDeps) -> dynamic_role::Swap {
+        let (control, role_deps) = (control.clone(), role_deps.clone());
+        let (consensus_control, consensus) =
+            (self.consensus_control.clone(), self.consensus.clone());
+        let (view, node) = (self.cluster.view.clone(), self.cluster.node);
+        let state_sync = role_deps.refs.state_sync.clone();
+        Rc::new(move |from, to| {
+            let (control, role_deps) = (control.clone(), role_deps.clone());
+            let (consensus_control, consensus) = (consensus_control.clone(), consensus.clone());
+            let (view, state_sync) = (view.clone(), state_sync.clone());
+            Box::pin(async move {
+                let failed = |error: crate::supervision::DynamicError| error.to_string();
+                if to == Role::Master {
+                    consensus_control.start(raft_spec(&consensus)).await.map_err(failed)?;
+                }
+                let spec = roles::role_spec(to, &role_deps);
+                control.replace(roles::ROLE, spec).await.map_err(failed)?;
+                if from == Role::Master && to != Role::Master {
+                    consensus_control.remove("raft").await.map_err(failed)?;
+                }
+                let scope = crate::shared::scope_of(node, to);
+                if view.read(View::scope) != scope {
+                    rescope(&state_sync, scope).await?;
+                }
+                Ok(())
+            })
+        })
+    }
+}
+
+/// Another role keeps another part of the pins: the view is asked for anew.
+async fn rescope(state_sync: &ActorRef<StateSync>, scope: Scope) -> Result<(), String> {
+    state_sync.ask(state_sync::Rescope(scope)).await.map_err(|error| error.to_string())
+}
+
+fn raft_spec(deps: &consensus::Deps) -> ChildSpec {
+    let deps = deps.clone();
+    ChildSpec::task("raft", move |ctx| {
+        let deps = deps.clone();
+        async move {
+            ctx.ready();
+            tokio::select! {
+                biased;
+                () = ctx.stopped() => Ok(()),
+                ended = consensus::run(deps) => ended.map_err(Fault::from),
+            }
+        }
+    })
+}
+
+/// Who hears that the view moved, in this order.
+fn listeners(
+    refs: &Refs,
+    view: &SharedView,
+    peers: &Arc<dyn Peers>,
+    node: NodeId,
+) -> Vec<Arc<dyn Fn(ViewMoved) + Send + Sync>> {
+    let told: Shared<Option<Registry>> = Shared::new(None);
+    let (view, peers) = (view.clone(), Arc::clone(peers));
+    let registry = move |moved: ViewMoved| {
+        if !concerns_members(&moved) {
+            return;
+        }
+        let registry = view.read(|view| registry_of(view, node));
+        if told.write(|told| told.replace(registry.clone())) != Some(registry.clone()) {
+            peers.set_registry(registry);
+        }
+    };
+    let monitoring = tell(refs.monitoring.recipient::<ViewMoved>(), "monitoring");
+    let dynamic_role = tell(refs.dynamic_role.recipient::<ViewMoved>(), "dynamic-role");
+    let cluster_ctl = tell(refs.cluster_ctl.recipient::<ViewMoved>(), "cluster-ctl");
+    let follow = tell(refs.follow.recipient::<ViewMoved>(), "follow");
+    let index = tell(refs.index.recipient::<ViewMoved>(), "index");
+    let of_members = move |moved: ViewMoved| {
+        if concerns_members(&moved) {
+            monitoring(moved.clone());
+            dynamic_role(moved);
+        }
+    };
+    vec![
+        Arc::new(registry),
+        Arc::new(of_members),
+        Arc::new(cluster_ctl),
+        Arc::new(follow),
+        Arc::new(index),
+    ]
+}
+
+fn concerns_members(moved: &ViewMoved) -> bool {
+    moved.changes.as_ref().is_none_or(|changes| {
+        changes.iter().any(|c| matches!(c, ipfs_kit_core::delta::Change::Member { .. }))
+    })
+}
+
+/// Tells a shell of a move. A shell that is not there starts from the view itself; one whose mailbox is
+/// full is told that everything may have changed as soon as there is room.
+fn tell(
+    to: crate::supervision::Recipient<ViewMoved>,
+    name: &'static str,
+) -> impl Fn(ViewMoved) + Send + Sync {
+    let missed = Shared::new(false);
+    move |moved: ViewMoved| {
+        let missed_before = missed.read(|missed| *missed);
+        let moved = if missed_before { ViewMoved { changes: None, ..moved } } else { moved };
+        match to.tell(moved) {
+            Ok(()) => missed.write(|missed| *missed = false),
+            Err(crate::supervision::TellError::Overloaded { .. }) => {
+                tracing::warn!(name, "a shell is overloaded; it will look at everything anew");
+                missed.write(|missed| *missed = true);
+            }
+            Err(crate::supervision::TellError::Unavailable { .. }) => {}
+        }
+    }
+}
+
+fn on_applied(refs: &Refs) -> Arc<dyn Fn(Applied) + Send + Sync> {
+    let state_sync = refs.state_sync.clone();
+    Arc::new(move |applied| {
+        // State-sync notices the gap at the next entry and takes the state itself.
+        if let Err(reason) = state_sync.tell(applied) {
+            tracing::debug!(%reason, "state-sync missed entries");
+        }
+    })
+}
+
+fn on_leadership(refs: &Refs) -> Arc<dyn Fn(LeadershipChanged) + Send + Sync> {
+    let (state_sync, monitoring) = (refs.state_sync.clone(), refs.monitoring.clone());
+    let cluster_ctl = refs.cluster_ctl.clone();
+    Arc::new(move |changed| {
+        let told = [
+            state_sync.tell(changed).map_err(|error| error.to_string()),
+            monitoring.tell(changed).map_err(|error| error.to_string()),
+            cluster_ctl.tell(changed).map_err(|error| error.to_string()),
+        ];
+        for reason in told.into_iter().filter_map(Result::err) {
+            // A shell that starts later asks the glance.
+            tracing::debug!(%reason, "a shell did not hear of the leadership");
+        }
+    })
+}
+
+/// Everybody whom this node may talk to. Masters stay connected to all masters, others to the masters.
+fn registry_of(view: &View, me: NodeId) -> Registry {
+    let own_role = view.members().get(&me).map(|member| member.spec.role);
+    let peers = view
+        .members()
+        .values()
+        .filter(|member| member.id != me)
+        .map(|member| {
+            let keep = match (own_role, member.spec.role) {
+                (Some(Role::Leecher), Role::Master) | (_, Role::Master) => Keep::Connected,
+                (Some(Role::Worker), Role::Worker) => Keep::Connected,
+                _ => Keep::OnDemand,
+            };
+            PeerEntry {
+                node: member.id,
+                key: member.spec.key,
+                role: member.spec.role,
+                raft: member.raft,
+                addrs: member.spec.addrs.clone(),
+                keep,
+            }
+        })
+        .collect();
+    Registry { me: Some(me), peers }
+}

@@ -1,0 +1,292 @@
+//! The registry's operations as they run: checked, sent where they belong, carried out.
+
+use std::time::Duration;
+
+use ipfs_kit_core::id::NodeId;
+use ipfs_kit_core::member::Role;
+use ipfs_kit_core::ops::{self, Component, OpInfo, Operation, Shape, Site};
+use ipfs_kit_core::proto::Response;
+use ipfs_kit_core::query;
+use ipfs_kit_core::state::ClusterState;
+use serde_json::Value;
+
+use crate::api::{Failure, bad_request};
+use crate::cluster_manager::coordination::{
+    Coordination, Forward, ReadBarrier, Submit, SubmitError, no_quorum,
+};
+use crate::node::Parts;
+use crate::shared::Shared;
+use crate::supervision::AskError;
+
+mod adding;
+mod content;
+mod index;
+mod members;
+mod pins;
+mod status;
+mod tokens;
+
+/// How long a unary operation may take before it is answered with a timeout.
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// Runs operations. Shared by the local interfaces and the other members' requests.
+pub struct Operations {
+    parts: Parts,
+    /// The role whose shells run now.
+    role: Shared<Role>,
+}
+
+impl Operations {
+    /// Over the node's shells.
+    pub fn new(parts: Parts, role: Shared<Role>) -> Self {
+        Self { parts, role }
+    }
+
+    /// The node's shells.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Runs an operation for a user of this node.
+    pub async fn call(&self, name: &str, request: Value) -> Result<Value, Failure> {
+        let info = self.admit(name)?;
+        if info.shape == Shape::Stream {
+            return Err(Failure {
+                code: "E_STREAM".into(),
+                message: format!("{name} answers with a stream, which a call can't carry"),
+                hint: Some(format!("use ipfs-kit {name}, or its own route of the HTTP API")),
+                retryable: false,
+            });
+        }
+        if self.runs_here(info) {
+            match self.run(info, request.clone()).await {
+                Err(failure) if failure.code == NOT_LEADER => {}
+                result => return result,
+            }
+        }
+        self.pass_on(info, request).await
+    }
+
+    /// Runs an operation for a user of another member, which has checked that user's rights.
+    pub async fn serve_member(&self, from: NodeId, name: String, json: String) -> Response {
+        let known = self
+            .parts
+            .view()
+            .is_some_and(|view| view.read(|view| view.members().contains_key(&from)));
+        if !known {
+            return Response::Refused { reason: format!("node {from} is no member") };
+        }
+        let info = match ops::find(&name) {
+            Some(info) if info.site != Site::Local && info.shape == Shape::Unary => info,
+            _ => return Response::Refused { reason: format!("{name} is not run for others") },
+        };
+        if !self.runs_here(info) {
+            let leader = self.parts.consensus().and_then(|consensus| consensus.leader());
+            return Response::NotLeader { leader };
+        }
+        let request = match serde_json::from_str(&json) {
+            Ok(request) => request,
+            Err(error) => {
+                return Response::Operation { result: Err(bad_request(info.name, &error)) };
+            }
+        };
+        match self.run(info, request).await {
+            Ok(value) => Response::Operation { result: Ok(value.to_string()) },
+            Err(failure) if failure.code == NOT_LEADER => {
+                let leader = self.parts.consensus().and_then(|consensus| consensus.leader());
+                Response::NotLeader { leader }
+            }
+            Err(failure) => Response::Operation { result: Err(failure) },
+        }
+    }
+
+    fn admit(&self, name: &str) -> Result<&'static OpInfo, Failure> {
+        let role = self.role.read(|role| *role);
+        ops::admit(name, role, |component| self.is_running(component)).map_err(|refusal| Failure {
+            code: refusal.code().into(),
+            message: refusal.to_string(),
+            hint: Some(match refusal {
+                ops::Refusal::Unknown { .. } => "ipfs-kit call --list shows every operation".into(),
+                ops::Refusal::NotPermitted { .. } => {
+                    "ask a node with one of these roles; ipfs-kit node ls shows them".into()
+                }
+                ops::Refusal::NotRunning { component: Component::Cluster, .. } => {
+                    "join a cluster: ipfs-kit init --join TOKEN".to_owned()
+                }
+                ops::Refusal::NotRunning { .. } => "ipfs-kit actors shows why".into(),
+            }),
+            retryable: false,
+        })
+    }
+
+    fn is_running(&self, component: Component) -> bool {
+        match component {
+            Component::Node | Component::Ipfs => true,
+            Component::Cluster => self.parts.cluster.is_some(),
+            Component::Index => self.parts.index.path().is_some(),
+        }
+    }
+
+    fn runs_here(&self, info: &OpInfo) -> bool {
+        let consensus = self.parts.consensus();
+        match info.site {
+            Site::Local => true,
+            Site::Master => consensus.is_some_and(|c| c.glance.read(|glance| glance.running)),
+            Site::Leader => consensus.is_some_and(|c| c.leading()),
+        }
+    }
+
+    async fn pass_on(&self, info: &OpInfo, request: Value) -> Result<Value, Failure> {
+        let json = request.to_string();
+        let forward = Forward { site: info.site, name: info.name.into(), json, within: WITHIN };
+        let answer = self.coordination()?.ask(forward).await.map_err(|error| busy(&error))??;
+        serde_json::from_str(&answer).map_err(|error| Failure {
+            code: "E_PROTOCOL".into(),
+            message: format!("the answer of {} can't be read: {error}", info.name),
+            hint: Some("the nodes run different versions; upgrade the older one".into()),
+            retryable: false,
+        })
+    }
+
+    async fn run(&self, info: &OpInfo, request: Value) -> Result<Value, Failure> {
+        match info.name {
+            ops::Status::NAME => typed::<ops::Status, _>(request, |_| self.status()).await,
+            ops::Actors::NAME => typed::<ops::Actors, _>(request, |_| self.actors()).await,
+            ops::PinAdd::NAME => typed::<ops::PinAdd, _>(request, |r| self.pin_add(r)).await,
+            ops::PinRm::NAME => typed::<ops::PinRm, _>(request, |r| self.pin_rm(r)).await,
+            ops::PinLs::NAME => typed::<ops::PinLs, _>(request, |r| self.pin_ls(r)).await,
+            ops::PinStatus::NAME => {
+                typed::<ops::PinStatus, _>(request, |r| self.pin_status(r)).await
+            }
+            ops::NodeLs::NAME => typed::<ops::NodeLs, _>(request, |_| self.node_ls()).await,
+            ops::NodeShow::NAME => typed::<ops::NodeShow, _>(request, |r| self.node_show(r)).await,
+            ops::NodeRole::NAME => typed::<ops::NodeRole, _>(request, |r| self.node_role(r)).await,
+            ops::NodeLeave::NAME => {
+                typed::<ops::NodeLeave, _>(request, |r| self.node_leave(r)).await
+            }
+            ops::NodeRm::NAME => typed::<ops::NodeRm, _>(request, |r| self.node_rm(r)).await,
+            ops::TokenCreate::NAME => {
+                typed::<ops::TokenCreate, _>(request, |r| self.token_create(r)).await
+            }
+            ops::TokenLs::NAME => typed::<ops::TokenLs, _>(request, |_| self.token_ls()).await,
+            ops::TokenRevoke::NAME => {
+                typed::<ops::TokenRevoke, _>(request, |r| self.token_revoke(r)).await
+            }
+            ops::IndexFind::NAME => {
+                typed::<ops::IndexFind, _>(request, |r| self.index_find(r)).await
+            }
+            ops::ContentLs::NAME => {
+                typed::<ops::ContentLs, _>(request, |r| self.content_ls(r)).await
+            }
+            ops::ContentStat::NAME => {
+                typed::<ops::ContentStat, _>(request, |r| self.content_stat(r)).await
+            }
+            other => Err(Failure {
+                code: "E_UNKNOWN_OPERATION".into(),
+                message: format!("{other} stands in the registry and runs nowhere"),
+                hint: None,
+                retryable: false,
+            }),
+        }
+    }
+
+    fn coordination(&self) -> Result<crate::supervision::ActorRef<Coordination>, Failure> {
+        self.parts
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.coordination.clone())
+            .ok_or_else(no_cluster)
+    }
+
+    /// Commits one command.
+    async fn submit(
+        &self,
+        op: ipfs_kit_core::command::Op,
+    ) -> Result<ipfs_kit_core::command::Outcome, Failure> {
+        let asked = self.coordination()?.ask(Submit { op, within: WITHIN }).await;
+        asked.map_err(|error| busy(&error))?.map_err(|error: SubmitError| no_quorum(&error))
+    }
+
+    /// Waits until this master's state covers everything acknowledged before, then looks at it.
+    async fn linearizable<R>(&self, look: impl FnOnce(&ClusterState) -> R) -> Result<R, Failure> {
+        let consensus = self.parts.consensus().ok_or_else(no_cluster)?;
+        if consensus.leading() {
+            consensus.read_index().await.map_err(|_| not_leader())?;
+        } else {
+            let asked = self.coordination()?.ask(ReadBarrier { within: WITHIN }).await;
+            asked.map_err(|error| busy(&error))?.map_err(|error| no_quorum(&error))?;
+        }
+        Ok(consensus.state.read(look))
+    }
+
+    /// A member by number, name or peer id; nothing means this node.
+    fn find_member(&self, text: &str) -> Result<NodeId, Failure> {
+        let cluster = self.parts.cluster.as_ref().ok_or_else(no_cluster)?;
+        if text.is_empty() {
+            return Ok(cluster.node);
+        }
+        let consensus = self.parts.consensus().ok_or_else(no_cluster)?;
+        let found = consensus
+            .state
+            .read(|state| query::find_member(state.members(), text).map(|member| member.id));
+        found.map_err(|error| {
+            let code = match error {
+                query::FindError::Unknown { .. } => "E_NOT_FOUND",
+                query::FindError::Ambiguous { .. } => "E_USAGE",
+            };
+            failure(code, error.to_string()).hint("ipfs-kit node ls shows the members")
+        })
+    }
+}
+
+async fn typed<O: Operation, F: Future<Output = Result<O::Response, Failure>>>(
+    request: Value,
+    run: impl FnOnce(O::Request) -> F,
+) -> Result<Value, Failure> {
+    // No body at all is the empty request.
+    let request = if request.is_null() { Value::Object(Default::default()) } else { request };
+    let request = serde_json::from_value(request).map_err(|error| bad_request(O::NAME, &error))?;
+    let response = run(request).await?;
+    serde_json::to_value(response).map_err(|error| bad_request(O::NAME, &error))
+}
+
+/// Said by an operation that found out on the way that this node does not lead any more.
+const NOT_LEADER: &str = "E_NOT_LEADER";
+
+fn not_leader() -> Failure {
+    failure(NOT_LEADER, "this node does not lead any more".into())
+}
+
+/// A failure without a hint; see [`Hint`].
+pub(crate) fn failure(code: &str, message: String) -> Failure {
+    Failure { code: code.into(), message, hint: None, retryable: false }
+}
+
+/// Adds what to do next.
+pub(crate) trait Hint {
+    /// With what to do next.
+    fn hint(self, hint: &str) -> Self;
+    /// A retry may help.
+    fn retryable(self) -> Self;
+}
+
+impl Hint for Failure {
+    fn hint(mut self, hint: &str) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
+    }
+}
+
+pub(crate) fn no_cluster() -> Failure {
+    failure("E_NOT_RUNNING", "this node belongs to no cluster".into())
+        .hint("join one: ipfs-kit init --join TOKEN")
+}
+
+pub(crate) fn busy(error: &AskError) -> Failure {
+    failure("E_BUSY", error.to_string()).hint("try again in a moment").retryable()
+}

@@ -1,0 +1,210 @@
+//! Adding: import, pin, wait for the copies.
+
+use std::time::Duration;
+
+use ipfs_kit_content::profile::Profile;
+use ipfs_kit_core::ops::{CidRequest, PinAdd, PinAddRequest, PinInfo, PinStatus, PinStatusKind};
+use ipfs_kit_core::pin::ReplicaState;
+use ipfs_kit_store::blocks::LeaseId;
+use tokio::sync::mpsc;
+
+use super::{Hint, Operations, busy, failure};
+use crate::api::{Ack, AddEvent, AddOptions, Added, Failure, ImportError, ImportSource};
+use crate::ipfs::{Import, ImportPlan, Imported};
+use crate::node::Cluster;
+use crate::ports::{WorkLane, work};
+use crate::store::lease_import;
+
+/// An import has no deadline of its own; whoever waits for it decides.
+const IMPORT_DEADLINE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// First pause between two looks at the copies; doubles.
+const LOOK_MIN: Duration = Duration::from_millis(10);
+/// Longest such pause.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+/// How long an unanswered look is tried again before the add gives up waiting.
+const LOOK_PATIENCE: Duration = Duration::from_secs(60);
+
+impl Operations {
+    /// Imports a tree and, in a cluster, pins it; see [`crate::api::Node::add`] for what it promises.
+    pub async fn add(
+        &self,
+        source: Box<dyn ImportSource>,
+        options: AddOptions,
+        events: mpsc::Sender<AddEvent>,
+    ) -> Result<Added, Failure> {
+        let plan = self.plan(&options)?;
+        let flight = self.parts.flights.begin();
+        let import = Import { source, plan, events: events.clone() };
+        let imported = self.parts.ipfs.ask_within(import, IMPORT_DEADLINE).await;
+        let imported = imported.map_err(|e| busy(&e))?.map_err(|error| import_failure(&error))?;
+        let lease = self.lease(&imported).await?;
+        drop(flight);
+        let result = match self.parts.cluster.clone() {
+            None => self.keep_here(&imported).await,
+            Some(cluster) => self.pin_added(&cluster, &imported, &options, &events).await,
+        };
+        // A local acknowledgement leaves the lease to the copies, which are still on their way.
+        let waits = matches!(&result, Ok(added) if added.copies == 0 && added.index.is_some());
+        if !waits {
+            self.release(lease).await;
+        }
+        result
+    }
+
+    fn plan(&self, options: &AddOptions) -> Result<ImportPlan, Failure> {
+        let name = options.profile.as_deref().unwrap_or(&self.parts.profile);
+        let profile: Profile = name.parse().map_err(|error| {
+            failure("E_USAGE", format!("{error}"))
+                .hint("the profiles are unixfs-v1-2025 and unixfs-v0-2015")
+        })?;
+        Ok(ImportPlan { profile, hash_threads: self.parts.hash_threads })
+    }
+
+    /// Without a cluster: the root is kept here until it is unpinned here.
+    async fn keep_here(&self, imported: &Imported) -> Result<Added, Failure> {
+        let held = self.parts.holdings.hold(&imported.root).await;
+        held.map_err(|reason| {
+            failure("E_STORE", format!("the root can't be written down: {reason}"))
+        })?;
+        Ok(added(imported, 0, None))
+    }
+
+    async fn pin_added(
+        &self,
+        cluster: &Cluster,
+        imported: &Imported,
+        options: &AddOptions,
+        events: &mpsc::Sender<AddEvent>,
+    ) -> Result<Added, Failure> {
+        let pin = self
+            .typed_call::<PinAdd>(PinAddRequest {
+                cid: imported.root.clone(),
+                name: options.name.clone(),
+                replicas_min: options.replicas_min,
+                replicas_max: options.replicas_max,
+                expires_in_ms: options.expires_in_ms,
+                metadata: Default::default(),
+                size_bytes: Some(imported.bytes),
+                kind: imported.kind,
+                origin: Some(cluster.node),
+            })
+            .await?;
+        let index = Some(pin.revision);
+        // A slow listener misses a step, not the result.
+        let _ = events.try_send(AddEvent::Committed { index: pin.revision });
+        let pin = match options.ack {
+            Ack::Local => pin,
+            Ack::Replicated => self.wait_for_copies(pin, events).await?,
+        };
+        Ok(added(imported, pin.replicas_live, index))
+    }
+
+    /// Waits until the minimum of copies is durable, or until it can't be any more.
+    async fn wait_for_copies(
+        &self,
+        mut pin: PinInfo,
+        events: &mpsc::Sender<AddEvent>,
+    ) -> Result<PinInfo, Failure> {
+        let mut pause = LOOK_MIN;
+        let mut told = None;
+        let mut unanswered = Duration::ZERO;
+        loop {
+            if told != Some(pin.replicas_live) {
+                told = Some(pin.replicas_live);
+                let (copies, needed) = (pin.replicas_live, pin.replicas_min);
+                let _ = events.try_send(AddEvent::Replicated { copies, needed });
+            }
+            if pin.replicas_live >= pin.replicas_min {
+                return Ok(pin);
+            }
+            if pin.status == PinStatusKind::Failed {
+                return Err(replication_failure(&pin));
+            }
+            if events.is_closed() {
+                return Err(failure("E_CANCELLED", "nobody waits for the copies any more".into()));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_MAX);
+            match self.typed_call::<PinStatus>(CidRequest { cid: pin.cid.clone() }).await {
+                Ok(now) => {
+                    unanswered = Duration::ZERO;
+                    pin = now;
+                }
+                Err(failure) if failure.retryable && unanswered < LOOK_PATIENCE => {
+                    unanswered += pause;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    async fn lease(&self, imported: &Imported) -> Result<LeaseId, Failure> {
+        let (blocks, root) = (self.parts.blocks.clone(), imported.root.to_cid());
+        let job = move || lease_import(&blocks, &root);
+        let leased = work(&*self.parts.executor, WorkLane::Files, job).await;
+        let stopping = |_| failure("E_BUSY", "the node is stopping".into());
+        leased
+            .map_err(stopping)?
+            .map_err(|error| failure("E_STORE", format!("the root can't be leased: {error}")))
+    }
+
+    async fn release(&self, lease: LeaseId) {
+        let blocks = self.parts.blocks.clone();
+        let job = move || blocks.release_lease(lease);
+        if let Ok(Err(reason)) = work(&*self.parts.executor, WorkLane::Files, job).await {
+            tracing::warn!(%reason, "an import's lease stays until it is looked at again");
+        }
+    }
+}
+
+fn added(imported: &Imported, copies: u16, index: Option<u64>) -> Added {
+    Added {
+        root: imported.root.clone(),
+        files: imported.files,
+        directories: imported.directories,
+        symlinks: imported.symlinks,
+        bytes: imported.bytes,
+        blocks: imported.blocks,
+        copies,
+        index,
+    }
+}
+
+fn replication_failure(pin: &PinInfo) -> Failure {
+    let reasons: Vec<String> = pin
+        .replicas
+        .iter()
+        .filter_map(|replica| match &replica.state {
+            ReplicaState::Failed { reason } => Some(format!("{}: {reason}", replica.node)),
+            _ => None,
+        })
+        .collect();
+    let message = format!(
+        "the pin is committed, but every holder gave up, {} of {} copies exist ({})",
+        pin.replicas_live,
+        pin.replicas_min,
+        reasons.join("; ")
+    );
+    failure("E_REPLICATION", message)
+        .hint("the cluster tries again slowly; ipfs-kit pin status shows how it goes")
+        .retryable()
+}
+
+fn import_failure(error: &ImportError) -> Failure {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        message.push_str(": ");
+        message.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    match error {
+        ImportError::Read { .. } => failure("E_READ", message)
+            .hint("nothing was pinned; add again once the file can be read"),
+        ImportError::Invalid { .. } => failure("E_INVALID_TREE", message),
+        ImportError::Store { code: "E_FULL", .. } => failure("E_FULL", message)
+            .hint("unpin something or raise storage.max; nothing was pinned"),
+        ImportError::Store { code, .. } => failure(code, message),
+        ImportError::Cancelled => failure("E_CANCELLED", message),
+    }
+}

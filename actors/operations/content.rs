@@ -1,0 +1,291 @@
+//! Reading and adding content.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt};
+use ipfs_kit_content::import::EntryKind;
+use ipfs_kit_content::read::{DirectoryCursor, FileCursor, ReadError, Resolved, Resolver};
+use ipfs_kit_core::id::{Cid, NodeId};
+use ipfs_kit_core::limits;
+use ipfs_kit_core::ops::{CidRequest, ContentInfo, LsPage, LsRequest, PathRequest, PinInfo};
+use ipfs_kit_core::pin::ContentKind;
+
+use super::{Hint, Operations, failure};
+use crate::api::{ByteRange, Failure, OpenFile, WalkEntry, WalkKind};
+use crate::ipfs::FindError;
+use crate::ipfs::read::{Blocks, Error};
+
+/// Blocks that a file reader asks for ahead.
+const LOOK_AHEAD: usize = 16;
+/// Entries whose root blocks a walk fetches ahead.
+const WALK_AHEAD: usize = 128;
+/// Bytes that a walk fetches ahead, as the directory states them.
+const WALK_AHEAD_BYTES: u64 = 8 * 1024 * 1024;
+/// Directories deeper than this are refused: only a hostile DAG has them.
+const WALK_DEPTH_MAX: usize = 256;
+/// How long the masters may take to say who holds a root.
+const HOLDERS_WITHIN: Duration = Duration::from_secs(3);
+
+impl Operations {
+    pub(super) async fn content_ls(&self, request: LsRequest) -> Result<LsPage, Failure> {
+        let (blocks, resolved) = self.resolve(&request.path).await?;
+        let limit = request.limit.unwrap_or(limits::PAGE_MAX).clamp(1, limits::PAGE_MAX);
+        let skip = request.skip.unwrap_or(0);
+        if resolved.kind != EntryKind::Directory {
+            return Ok(LsPage { items: vec![info("", &resolved)], next: None });
+        }
+        let mut cursor = DirectoryCursor::new(resolved.cid);
+        let mut items = Vec::new();
+        let mut seen = 0;
+        while let Some(entry) = blocks.next(&mut cursor).await.map_err(|e| read_failure(&e))? {
+            seen += 1;
+            if seen <= skip {
+                continue;
+            }
+            if items.len() == limit {
+                return Ok(LsPage { items, next: Some(skip + limit) });
+            }
+            items.push(ContentInfo {
+                name: entry.name,
+                cid: Cid::from(&entry.cid),
+                kind: entry.kind.map_or(ContentKind::Unknown, kind_of),
+                size_bytes: entry.tsize,
+                target: None,
+            });
+        }
+        Ok(LsPage { items, next: None })
+    }
+
+    pub(super) async fn content_stat(&self, request: PathRequest) -> Result<ContentInfo, Failure> {
+        let (_, resolved) = self.resolve(&request.path).await?;
+        Ok(info("", &resolved))
+    }
+
+    /// Opens a file for reading.
+    pub async fn open_file(&self, path: &str, range: ByteRange) -> Result<OpenFile, Failure> {
+        let (blocks, resolved) = self.resolve(path).await?;
+        if resolved.kind != EntryKind::File {
+            let kind = kind_name(resolved.kind);
+            return Err(failure("E_NOT_A_FILE", format!("{path} is a {kind}, not a file"))
+                .hint("ipfs-kit ls shows a directory, ipfs-kit get copies it"));
+        }
+        let size_bytes = resolved.size_bytes;
+        let start = range.offset.min(size_bytes);
+        let end = range.length.map_or(size_bytes, |length| start.saturating_add(length));
+        let cursor =
+            FileCursor::with_look_ahead(resolved.cid, start..end.min(size_bytes), LOOK_AHEAD);
+        let bytes = futures_util::stream::unfold(Some((cursor, blocks)), |state| async move {
+            let (mut cursor, blocks) = state?;
+            match blocks.next(&mut cursor).await {
+                Ok(Some(bytes)) => Some((Ok::<Bytes, Failure>(bytes), Some((cursor, blocks)))),
+                Ok(None) => None,
+                Err(error) => Some((Err(read_failure(&error)), None)),
+            }
+        });
+        Ok(OpenFile { cid: Cid::from(&resolved.cid), size_bytes, bytes: bytes.boxed() })
+    }
+
+    /// Every entry at and below a path, depth first.
+    pub async fn walk_tree(
+        &self,
+        path: &str,
+    ) -> Result<BoxStream<'static, Result<WalkEntry, Failure>>, Failure> {
+        let (blocks, resolved) = self.resolve(path).await?;
+        let walk = Walk { blocks, root: Some(resolved), open: Vec::new() };
+        Ok(futures_util::stream::unfold(Some(walk), |walk| async move {
+            let mut walk = walk?;
+            match walk.next().await {
+                Ok(Some(entry)) => Some((Ok(entry), Some(walk))),
+                Ok(None) => None,
+                Err(error) => Some((Err(read_failure(&error)), None)),
+            }
+        })
+        .boxed())
+    }
+
+    async fn resolve(&self, path: &str) -> Result<(Blocks, Resolved), Failure> {
+        let trimmed = path.strip_prefix("/ipfs/").or(path.strip_prefix("ipfs://")).unwrap_or(path);
+        let (root, rest) = trimmed.split_once('/').unwrap_or((trimmed, ""));
+        let root: Cid = root.parse().map_err(|error: ipfs_kit_core::id::ParseError| {
+            failure("E_USAGE", error.to_string()).hint("a path is CID or CID/name/…")
+        })?;
+        let cid = root.to_cid();
+        let sources =
+            if self.parts.blocks.has(&cid) { Vec::new() } else { self.holders(root).await };
+        let blocks = Blocks { ipfs: self.parts.ipfs.clone(), sources };
+        let mut resolver =
+            Resolver::new(cid, rest).map_err(|error| read_failure(&Error::Content(error)))?;
+        let resolved = blocks.next(&mut resolver).await.map_err(|error| read_failure(&error))?;
+        resolved
+            .map(|resolved| (blocks, resolved))
+            .ok_or_else(|| failure("E_NOT_FOUND", format!("{path} leads nowhere")))
+    }
+
+    /// Members with a durable copy of a root, as the masters know them. Nothing is known of a CID that
+    /// is no root; then the members are asked for the block itself.
+    async fn holders(&self, root: Cid) -> Vec<NodeId> {
+        if self.parts.cluster.is_none() {
+            return Vec::new();
+        }
+        let asked = self.typed_call::<ipfs_kit_core::ops::PinStatus>(CidRequest { cid: root });
+        match tokio::time::timeout(HOLDERS_WITHIN, asked).await {
+            Ok(Ok(pin)) => live_holders(&pin),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// Runs an operation of the registry with its types, where it belongs.
+    pub(super) async fn typed_call<O: ipfs_kit_core::ops::Operation>(
+        &self,
+        request: O::Request,
+    ) -> Result<O::Response, Failure> {
+        let request = serde_json::to_value(request)
+            .map_err(|error| crate::api::bad_request(O::NAME, &error))?;
+        // Boxed: an operation may call another one.
+        let answer = Box::pin(self.call(O::NAME, request)).await?;
+        serde_json::from_value(answer).map_err(|error| crate::api::bad_request(O::NAME, &error))
+    }
+}
+
+fn live_holders(pin: &PinInfo) -> Vec<NodeId> {
+    let live = pin.replicas.iter().filter(|replica| {
+        replica.state == ipfs_kit_core::pin::ReplicaState::Pinned
+            && replica.liveness == Some(ipfs_kit_core::member::Liveness::Alive)
+    });
+    live.map(|replica| replica.node).collect()
+}
+
+struct Walk {
+    blocks: Blocks,
+    root: Option<Resolved>,
+    open: Vec<OpenDirectory>,
+}
+
+struct OpenDirectory {
+    name: String,
+    cursor: DirectoryCursor,
+    ahead: std::collections::VecDeque<(String, cid::Cid)>,
+    ended: bool,
+}
+
+impl Walk {
+    async fn next(&mut self) -> Result<Option<WalkEntry>, Error> {
+        if let Some(root) = self.root.take() {
+            return Ok(Some(self.enter(String::new(), &root)));
+        }
+        loop {
+            let Some(directory) = self.open.last_mut() else { return Ok(None) };
+            if let Some((name, cid)) = directory.ahead.pop_front() {
+                let mut resolver = Resolver::new(cid, "")?;
+                let Some(resolved) = self.blocks.next(&mut resolver).await? else { continue };
+                return Ok(Some(self.enter(name, &resolved)));
+            }
+            if directory.ended || self.open.len() > WALK_DEPTH_MAX {
+                self.open.pop();
+                continue;
+            }
+            self.look_ahead().await?;
+        }
+    }
+
+    /// The next entries of the innermost directory, and their root blocks in one request.
+    async fn look_ahead(&mut self) -> Result<(), Error> {
+        let Some(directory) = self.open.last_mut() else { return Ok(()) };
+        let mut bytes = 0;
+        while directory.ahead.len() < WALK_AHEAD && bytes < WALK_AHEAD_BYTES {
+            match self.blocks.next(&mut directory.cursor).await? {
+                Some(entry) => {
+                    bytes += entry.tsize.unwrap_or(0).min(limits::BLOCK_BYTES_MAX as u64);
+                    directory.ahead.push_back((entry.name, entry.cid));
+                }
+                None => {
+                    directory.ended = true;
+                    break;
+                }
+            }
+        }
+        let cids: Vec<cid::Cid> = directory.ahead.iter().map(|(_, cid)| *cid).collect();
+        if !cids.is_empty() {
+            self.blocks.find(cids).await?;
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, name: String, resolved: &Resolved) -> WalkEntry {
+        let mut path: Vec<String> = self
+            .open
+            .iter()
+            .map(|open| open.name.clone())
+            .filter(|name| !name.is_empty())
+            .collect();
+        if !name.is_empty() {
+            path.push(name.clone());
+        }
+        let kind = match resolved.kind {
+            EntryKind::File => WalkKind::File { size_bytes: resolved.size_bytes },
+            EntryKind::Directory => {
+                self.open.push(OpenDirectory {
+                    name,
+                    cursor: DirectoryCursor::new(resolved.cid),
+                    ahead: Default::default(),
+                    ended: false,
+                });
+                WalkKind::Directory
+            }
+            EntryKind::Symlink => {
+                WalkKind::Symlink { target: target_of(resolved).unwrap_or_default() }
+            }
+        };
+        WalkEntry { path, kind, cid: Cid::from(&resolved.cid) }
+    }
+}
+
+fn info(name: &str, resolved: &Resolved) -> ContentInfo {
+    ContentInfo {
+        name: name.into(),
+        cid: Cid::from(&resolved.cid),
+        kind: kind_of(resolved.kind),
+        size_bytes: Some(match resolved.kind {
+            EntryKind::File | EntryKind::Symlink => resolved.size_bytes,
+            EntryKind::Directory => resolved.dag_size_bytes,
+        }),
+        target: target_of(resolved),
+    }
+}
+
+fn target_of(resolved: &Resolved) -> Option<String> {
+    resolved.symlink_target.as_ref().map(|target| String::from_utf8_lossy(target).into_owned())
+}
+
+fn kind_of(kind: EntryKind) -> ContentKind {
+    match kind {
+        EntryKind::File => ContentKind::File,
+        EntryKind::Directory => ContentKind::Directory,
+        EntryKind::Symlink => ContentKind::Symlink,
+    }
+}
+
+fn kind_name(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::File => "file",
+        EntryKind::Directory => "directory",
+        EntryKind::Symlink => "symbolic link",
+    }
+}
+
+fn read_failure(error: &Error) -> Failure {
+    let text = error.to_string();
+    match error {
+        Error::Find(FindError::NotFound { .. }) => failure("E_NOT_FOUND", text)
+            .hint("the members that hold it may be away: ipfs-kit node ls; or nobody has it")
+            .retryable(),
+        Error::Find(FindError::Store { .. }) => failure("E_STORE", text),
+        Error::Find(FindError::Stopping) | Error::Busy(_) => failure("E_BUSY", text).retryable(),
+        Error::Content(ReadError::NotFound { .. } | ReadError::NotADirectory { .. }) => {
+            failure("E_NOT_FOUND", text).hint("ipfs-kit ls shows what is there")
+        }
+        Error::Content(ReadError::Codec { .. }) => failure("E_NOT_UNIXFS", text),
+        Error::Content(_) => failure("E_CONTENT", text),
+    }
+}

@@ -1,0 +1,240 @@
+//! StoreActor: keeps the block store in order. It collects what nobody is asked to hold any more, and
+//! measures what is used.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Handler, Message};
+use cid::Cid;
+use ipfs_kit_content::cid::Codec;
+use ipfs_kit_content::walk::{DagWalk, LeafMemory, WalkError};
+use ipfs_kit_core::proto::Usage;
+use ipfs_kit_store::blocks::{
+    BlockStore, GcError, GcSession, GetError, Key, Lease, LeaseError, LeaseId, SweepControl,
+    SweepProgress, SweepReport,
+};
+
+use crate::holdings::Holdings;
+use crate::ports::{Executor, WorkLane, work};
+use crate::shared::{Shared, SharedView};
+use crate::supervised;
+use crate::supervision::Ctx;
+
+/// Between two measurements of what is used.
+const MEASURE: Duration = Duration::from_secs(1);
+/// Blocks that a marking walk names at once.
+const WALK_BATCH: usize = 512;
+/// Leaves that a marking walk remembers; beyond it a leaf that is linked often is marked often.
+const LEAVES: LeafMemory = LeafMemory::First(1_000_000);
+/// What the lease of an import says before its root.
+const IMPORT_LEASE: &str = "import ";
+
+/// What the actor is made of; everything in it survives its restarts.
+#[derive(Clone)]
+pub struct Deps {
+    /// The block store.
+    pub blocks: BlockStore,
+    /// Records of what is held.
+    pub holdings: Holdings,
+    /// What this node is asked to hold; `None` without a cluster.
+    pub view: Option<SharedView>,
+    /// Imports under way.
+    pub flights: Flights,
+    /// Runs the blocking parts.
+    pub executor: Arc<dyn Executor>,
+    /// Between two collections.
+    pub gc: Duration,
+    /// What is used; shown to users and in heartbeats.
+    pub usage: Shared<Usage>,
+}
+
+/// See the module.
+pub struct StoreActor {
+    deps: Deps,
+    collecting: bool,
+    /// What was held after the last collection; nothing new to collect while it stays so.
+    last: Option<(usize, u64)>,
+}
+
+/// Collects now.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct Collect;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Collected(Result<Option<SweepReport>, String>);
+
+/// Imports under way: their blocks are not below any root yet, so no collection begins meanwhile.
+#[derive(Clone, Default)]
+pub struct Flights(Arc<Mutex<usize>>);
+
+/// An import under way.
+pub struct Flight(Flights);
+
+impl Flights {
+    /// An import begins; it ends when the flight is dropped.
+    pub fn begin(&self) -> Flight {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Flight(self.clone())
+    }
+
+    /// Does something while no import is under way and none can begin; not if one is.
+    fn ground<R>(&self, act: impl FnOnce() -> R) -> Option<R> {
+        let count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (*count == 0).then(act)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+    }
+}
+
+/// Keeps an imported root until its holders have it. Durable on return.
+pub fn lease_import(blocks: &BlockStore, root: &Cid) -> Result<LeaseId, LeaseError> {
+    blocks.lease(&format!("{IMPORT_LEASE}{root}"), &[Key::from(root)], None)
+}
+
+/// The root of an import's lease.
+pub fn leased_import(lease: &Lease) -> Option<Cid> {
+    lease.reason.strip_prefix(IMPORT_LEASE)?.parse().ok()
+}
+
+impl StoreActor {
+    /// A fresh actor over what survives.
+    pub fn new(deps: Deps) -> Self {
+        Self { deps, collecting: false, last: None }
+    }
+
+    fn measure(&self) {
+        match self.deps.blocks.stat() {
+            Ok(stat) => {
+                let max_bytes = stat.max_bytes.unwrap_or(stat.used_bytes + stat.free_bytes);
+                let usage = Usage { blocks: stat.blocks, used_bytes: stat.used_bytes, max_bytes };
+                self.deps.usage.write(|shown| *shown = usage);
+            }
+            Err(reason) => tracing::warn!(%reason, "what is used can't be measured"),
+        }
+    }
+
+    fn collect(&mut self, ctx: &mut Ctx<Self>) {
+        let blocks = self.deps.usage.read(|usage| usage.blocks);
+        let held = self.deps.holdings.roots().len();
+        if self.collecting || self.last == Some((held, blocks)) {
+            return;
+        }
+        self.collecting = true;
+        let (deps, me) = (self.deps.clone(), ctx.own_ref());
+        tokio::task::spawn_local(async move {
+            let executor = Arc::clone(&deps.executor);
+            let run = work(&*executor, WorkLane::Bulk, move || run(&deps)).await;
+            let result = run.unwrap_or_else(|error| Err(error.to_string()));
+            // Lost when the actor is restarting: the next look collects again.
+            if let Err(reason) = me.tell(Collected(result)) {
+                tracing::debug!(%reason, "a collection ended too late");
+            }
+        });
+    }
+}
+
+/// One collection; `None` if imports are under way.
+fn run(deps: &Deps) -> Result<Option<SweepReport>, String> {
+    let begun = deps.flights.ground(|| deps.blocks.begin_gc());
+    let mut session = match begun {
+        None | Some(Err(GcError::Running)) => return Ok(None),
+        Some(Err(error)) => return Err(error.to_string()),
+        Some(Ok(session)) => session,
+    };
+    let mut roots: Vec<Cid> = deps.holdings.roots().iter().map(|cid| cid.to_cid()).collect();
+    if let Some(view) = &deps.view {
+        roots.extend(
+            view.read(|view| view.pins().keys().map(|cid| cid.to_cid()).collect::<Vec<_>>()),
+        );
+    }
+    roots.extend(deps.blocks.leases().iter().filter_map(leased_import));
+    for root in roots {
+        mark(&deps.blocks, &session, root).map_err(|error| error.to_string())?;
+    }
+    // Leases taken meanwhile: their roots are safe, what is below them has to be marked.
+    while !session.new_roots().is_empty() {
+        for root in deps.blocks.leases().iter().filter_map(leased_import) {
+            mark(&deps.blocks, &session, root).map_err(|error| error.to_string())?;
+        }
+    }
+    let mut control = |_: SweepProgress| SweepControl::Continue;
+    session.sweep(&mut control).map(Some).map_err(|error| error.to_string())
+}
+
+/// Why a root can't be marked; then nothing is swept.
+#[derive(Debug, thiserror::Error)]
+enum MarkError {
+    #[error(transparent)]
+    Walk(#[from] WalkError),
+    #[error(transparent)]
+    Read(#[from] GetError),
+}
+
+/// Marks everything below a root that is here; what is not here is being fetched or was never whole.
+fn mark(blocks: &BlockStore, session: &GcSession, root: Cid) -> Result<(), MarkError> {
+    let mut walk = DagWalk::new([root], LEAVES)?;
+    loop {
+        let named = walk.next(WALK_BATCH);
+        if named.is_empty() {
+            return Ok(());
+        }
+        for cid in named {
+            if !session.mark(&cid) {
+                walk.missing(&cid)?;
+            } else if Codec::of(&cid) == Some(Codec::Raw) {
+                walk.visited(&cid, None)?;
+            } else {
+                match blocks.get(&cid) {
+                    Ok(Some(bytes)) => walk.visited(&cid, Some(&bytes))?,
+                    Ok(None) | Err(GetError::Corrupt { .. }) => walk.missing(&cid)?,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+}
+
+impl Actor for StoreActor {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.measure();
+        ctx.run_interval(MEASURE, |actor, _| actor.measure());
+        ctx.run_interval(self.deps.gc, |actor, ctx| actor.collect(ctx));
+    }
+}
+
+supervised!(StoreActor);
+
+impl Handler<Collect> for StoreActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Collect, ctx: &mut Ctx<Self>) {
+        self.last = None;
+        self.collect(ctx);
+    }
+}
+
+impl Handler<Collected> for StoreActor {
+    type Result = ();
+
+    fn handle(&mut self, Collected(result): Collected, _: &mut Ctx<Self>) {
+        self.collecting = false;
+        match result {
+            Ok(Some(report)) => {
+                tracing::debug!(?report, "collected");
+                self.measure();
+                let blocks = self.deps.usage.read(|usage| usage.blocks);
+                self.last = Some((self.deps.holdings.roots().len(), blocks));
+            }
+            Ok(None) => tracing::debug!("imports are under way; collecting later"),
+            Err(reason) => tracing::warn!(%reason, "the collection was given up"),
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Bulk transfer of a DAG: from members that have it into this node's store, verified as it arrives.
+//!
+//! The receiver walks the DAG and asks for what it lacks, many blocks to a request and several requests
+//! under way at once, spread over all sources. What is stored already is never asked for, so a transfer
+//! that broke goes on where it stopped, and one that finished costs a walk over the inner nodes.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cid::Cid;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use ipfs_kit_content::cid::{Codec, verify};
+use ipfs_kit_content::walk::{DagWalk, LeafMemory, WalkError};
+use ipfs_kit_core::id::NodeId;
+use ipfs_kit_core::proto::{Request, Response};
+use ipfs_kit_store::blocks::{BlockStore, GetError, PutError, VerifiedBlock};
+
+use crate::ports::{Executor, WorkLane, work};
+use crate::rpc::{Rpc, RpcError, unexpected};
+
+/// Requests under way at once over all sources.
+const REQUESTS_MAX: usize = 6;
+/// Blocks in one request: large ones fill an answer long before this many.
+const BATCH_BLOCKS: usize = 256;
+/// How long a source may take for one answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+/// Failures in a row after which a source is left alone for this transfer.
+const STRIKES_MAX: u32 = 3;
+
+/// Leaves that a walk remembers; beyond it a leaf that is linked often is looked up often.
+const LEAVES: LeafMemory = LeafMemory::First(1_000_000);
+
+/// What a transfer needs.
+#[derive(Clone)]
+pub struct Transfer {
+    /// Typed calls.
+    pub rpc: Rpc,
+    /// Where blocks go.
+    pub blocks: BlockStore,
+    /// Runs the blocking parts.
+    pub executor: Arc<dyn Executor>,
+}
+
+/// What a transfer brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transferred {
+    /// Blocks that came over the network.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Why a DAG is not whole here. Everything that came is kept; asking again goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// No source has a block, or none answers.
+    #[error("no source has {cid} ({last})")]
+    NotFound {
+        /// The first block that is missing.
+        cid: Cid,
+        /// The last failure.
+        last: String,
+    },
+    /// The store can't take it.
+    #[error("can't store the blocks: {reason}")]
+    Store {
+        /// Whether space is the reason.
+        full: bool,
+        /// Why.
+        reason: String,
+    },
+    /// The DAG itself breaks the rules; no source can have a better one.
+    #[error("the content is not valid: {reason}")]
+    Invalid {
+        /// How.
+        reason: String,
+    },
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+struct Source {
+    node: NodeId,
+    strikes: u32,
+    busy: usize,
+}
+
+type Answer = (usize, Vec<Cid>, Result<Vec<Option<Bytes>>, RpcError>);
+
+impl Transfer {
+    /// Makes the DAG under `root` whole and durable here. Dropping the future cancels it.
+    pub async fn fetch(
+        &self,
+        root: &Cid,
+        sources: &[NodeId],
+    ) -> Result<Transferred, TransferError> {
+        let mut run = Run {
+            transfer: self,
+            walk: Some(DagWalk::new([*root], LEAVES).map_err(invalid)?),
+            wanted: VecDeque::new(),
+            absent: BTreeSet::new(),
+            sources: sources
+                .iter()
+                .map(|node| Source { node: *node, strikes: 0, busy: 0 })
+                .collect(),
+            done: Transferred::default(),
+            last: "no source is known".to_owned(),
+        };
+        run.complete().await
+    }
+}
+
+struct Run<'a> {
+    transfer: &'a Transfer,
+    /// `None` only while a job has it.
+    walk: Option<DagWalk>,
+    /// Blocks that are not here and not asked for yet.
+    wanted: VecDeque<Cid>,
+    /// Asked for and not there, with the sources that said so.
+    absent: BTreeSet<(Cid, NodeId)>,
+    sources: Vec<Source>,
+    done: Transferred,
+    last: String,
+}
+
+impl Run<'_> {
+    async fn complete(&mut self) -> Result<Transferred, TransferError> {
+        let mut under_way: FuturesUnordered<_> = FuturesUnordered::new();
+        loop {
+            if self.wanted.len() < REQUESTS_MAX * BATCH_BLOCKS {
+                self.look_ahead().await?;
+            }
+            while under_way.len() < REQUESTS_MAX
+                && let Some((source, batch)) = self.next_batch()?
+            {
+                under_way.push(self.ask(source, batch));
+            }
+            let Some(answer) = under_way.next().await else {
+                if self.wanted.is_empty() && self.walk.as_ref().is_some_and(DagWalk::is_done) {
+                    return self.sync().await;
+                }
+                continue;
+            };
+            self.take(answer).await?;
+        }
+    }
+
+    /// Walks over what is here already and queues what is not.
+    async fn look_ahead(&mut self) -> Result<(), TransferError> {
+        let Some(mut walk) = self.walk.take() else { return Err(TransferError::Stopping) };
+        let blocks = self.transfer.blocks.clone();
+        let room = REQUESTS_MAX * BATCH_BLOCKS;
+        let job = move || {
+            let mut missing = Vec::new();
+            let result = walk_present(&mut walk, &blocks, room, &mut missing);
+            (walk, missing, result)
+        };
+        let (walk, missing, result) = work(&*self.transfer.executor, WorkLane::Bulk, job)
+            .await
+            .map_err(|_| TransferError::Stopping)?;
+        self.walk = Some(walk);
+        self.wanted.extend(missing);
+        result
+    }
+
+    /// The next batch and whom to ask: the least busy source that has not said no to its first block.
+    fn next_batch(&mut self) -> Result<Option<(usize, Vec<Cid>)>, TransferError> {
+        let Some(first) = self.wanted.front().copied() else { return Ok(None) };
+        let absent = &self.absent;
+        let source = self
+            .sources
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.strikes < STRIKES_MAX && !absent.contains(&(first, s.node)))
+            .min_by_key(|(at, s)| (s.busy, s.strikes, *at))
+            .map(|(at, _)| at);
+        let Some(at) = source else {
+            let last = std::mem::take(&mut self.last);
+            return Err(TransferError::NotFound { cid: first, last });
+        };
+        let node = self.sources[at].node;
+        let mut batch = Vec::new();
+        while batch.len() < BATCH_BLOCKS
+            && let Some(cid) = self.wanted.front()
+            && !self.absent.contains(&(*cid, node))
+        {
+            batch.extend(self.wanted.pop_front());
+        }
+        self.sources[at].busy += 1;
+        Ok(Some((at, batch)))
+    }
+
+    fn ask(&self, source: usize, batch: Vec<Cid>) -> impl Future<Output = Answer> + use<> {
+        let rpc = self.transfer.rpc.clone();
+        let node = self.sources[source].node;
+        async move {
+            let cids = batch.iter().map(ipfs_kit_core::id::Cid::from).collect();
+            let answer = match rpc.call(node, &Request::Blocks { cids }, ANSWER_DEADLINE).await {
+                Ok(Response::Blocks(blocks)) if blocks.len() <= batch.len() => Ok(blocks),
+                Ok(other) => Err(unexpected(node, &other)),
+                Err(error) => Err(error),
+            };
+            (source, batch, answer)
+        }
+    }
+
+    async fn take(&mut self, (at, batch, answer): Answer) -> Result<(), TransferError> {
+        let source = &mut self.sources[at];
+        source.busy -= 1;
+        let node = source.node;
+        let came = match answer {
+            Ok(came) if !came.is_empty() => came,
+            Ok(_) => {
+                source.strikes += 1;
+                self.last = format!("node {node} sent an empty answer");
+                Vec::new()
+            }
+            Err(error) => {
+                source.strikes += 1;
+                self.last = error.to_string();
+                Vec::new()
+            }
+        };
+        // What the answer left out is asked again, before anything new.
+        for cid in batch[came.len()..].iter().rev() {
+            self.wanted.push_front(*cid);
+        }
+        let mut good = Vec::new();
+        for (cid, block) in batch.into_iter().zip(came) {
+            match block {
+                Some(bytes) => good.push((cid, bytes)),
+                None => {
+                    self.absent.insert((cid, node));
+                    self.last = format!("node {node} does not have it");
+                    self.wanted.push_front(cid);
+                }
+            }
+        }
+        self.store(at, good).await
+    }
+
+    async fn store(&mut self, at: usize, came: Vec<(Cid, Bytes)>) -> Result<(), TransferError> {
+        if came.is_empty() {
+            return Ok(());
+        }
+        let Some(mut walk) = self.walk.take() else { return Err(TransferError::Stopping) };
+        let blocks = self.transfer.blocks.clone();
+        let job = move || {
+            let outcome = verify_and_put(&mut walk, &blocks, came);
+            (walk, outcome)
+        };
+        let (walk, outcome) = work(&*self.transfer.executor, WorkLane::Bulk, job)
+            .await
+            .map_err(|_| TransferError::Stopping)?;
+        self.walk = Some(walk);
+        let Stored { blocks, bytes, bad } = outcome?;
+        self.done.blocks += blocks;
+        self.done.bytes += bytes;
+        let source = &mut self.sources[at];
+        if bad.is_empty() {
+            source.strikes = 0;
+        } else {
+            // A wrong block is no accident of the network: this source is not asked again.
+            source.strikes = STRIKES_MAX;
+            tracing::error!(node = %source.node, count = bad.len(), "blocks that do not match their CID");
+            self.last = format!("node {} sent bytes that do not match the CID", source.node);
+            self.wanted.extend(bad);
+        }
+        Ok(())
+    }
+
+    async fn sync(&mut self) -> Result<Transferred, TransferError> {
+        let blocks = self.transfer.blocks.clone();
+        let synced = work(&*self.transfer.executor, WorkLane::Bulk, move || blocks.sync()).await;
+        synced
+            .map_err(|_| TransferError::Stopping)?
+            .map_err(|error| TransferError::Store { full: false, reason: error.to_string() })?;
+        Ok(self.done)
+    }
+}
+
+struct Stored {
+    blocks: u64,
+    bytes: u64,
+    bad: Vec<Cid>,
+}
+
+/// Walks over what is here; what is not stays outstanding in the walk until it has come.
+fn walk_present(
+    walk: &mut DagWalk,
+    blocks: &BlockStore,
+    room: usize,
+    missing: &mut Vec<Cid>,
+) -> Result<(), TransferError> {
+    while missing.len() < room {
+        let named = walk.next(BATCH_BLOCKS);
+        if named.is_empty() {
+            break;
+        }
+        for cid in named {
+            if Codec::of(&cid) == Some(Codec::Raw) {
+                if blocks.has(&cid) {
+                    walk.visited(&cid, None).map_err(invalid)?;
+                } else {
+                    missing.push(cid);
+                }
+                continue;
+            }
+            match blocks.get(&cid) {
+                Ok(Some(bytes)) => walk.visited(&cid, Some(&bytes)).map_err(invalid)?,
+                // A decayed block counts as absent; a good copy takes its place.
+                Ok(None) | Err(GetError::Corrupt { .. }) => missing.push(cid),
+                Err(GetError::Disk(error)) => {
+                    return Err(TransferError::Store { full: false, reason: error.to_string() });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn verify_and_put(
+    walk: &mut DagWalk,
+    blocks: &BlockStore,
+    came: Vec<(Cid, Bytes)>,
+) -> Result<Stored, TransferError> {
+    let (good, bad): (Vec<_>, Vec<_>) =
+        came.into_iter().partition(|(cid, bytes)| verify(cid, bytes).is_ok());
+    let verified: Vec<VerifiedBlock> = good
+        .iter()
+        .map(|(cid, bytes)| VerifiedBlock::already_checked(cid, bytes.clone()))
+        .collect();
+    blocks.put_verified(&verified).map_err(|error| TransferError::Store {
+        full: is_full(&error),
+        reason: error.to_string(),
+    })?;
+    let mut stored =
+        Stored { blocks: 0, bytes: 0, bad: bad.into_iter().map(|(cid, _)| cid).collect() };
+    for (cid, bytes) in good {
+        walk.visited(&cid, Some(&bytes)).map_err(invalid)?;
+        stored.blocks += 1;
+        stored.bytes += bytes.len() as u64;
+    }
+    Ok(stored)
+}
+
+/// Whether space is what is missing.
+pub fn is_full(error: &PutError) -> bool {
+    match error {
+        PutError::Full { .. } => true,
+        PutError::Disk(error) => error.is_full(),
+        _ => false,
+    }
+}
+
+fn invalid(error: WalkError) -> TransferError {
+    TransferError::Invalid { reason: error.to_string() }
+}
