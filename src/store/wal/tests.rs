@@ -113,6 +113,24 @@ fn survives_a_crash_at_every_change() {
 }
 
 #[test]
+fn what_a_killed_process_left_unsynced_is_durable_once_it_was_shown() {
+    let mut recovered = 0;
+    for stop in 0..30 {
+        for seed in 0..10 {
+            let disk = SimDisk::new(seed);
+            disk.stop_after(stop);
+            let acknowledged = run_until_stopped(&disk, 8);
+            disk.kill_process();
+            let Ok((_, _, shown)) = open(&disk) else { panic!("a killed process tears nothing") };
+            recovered += shown.len() as u64 - acknowledged;
+            disk.crash();
+            assert_eq!(open(&disk).unwrap().2, shown);
+        }
+    }
+    assert!(recovered > 0, "some batches must be written but not synced when the process dies");
+}
+
+#[test]
 fn a_flipped_bit_is_named_or_cuts_only_the_last_batch() {
     let disk = SimDisk::new(1);
     let (mut wal, ..) = open(&disk).unwrap();

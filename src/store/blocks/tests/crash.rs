@@ -81,6 +81,26 @@ fn a_killed_process_loses_nothing_that_was_written() {
     expect_consistent(&disk, 60, 60);
 }
 
+#[test]
+fn what_a_killed_process_left_unsynced_is_durable_once_it_was_found() {
+    let mut recovered = 0;
+    for stop in 0..40 {
+        for seed in 0..6 {
+            let disk = SimDisk::new(seed);
+            disk.stop_after(stop);
+            let durable = run_until_stopped(&disk, 0, 30, 3);
+            disk.kill_process();
+            let (store, _) = open(&disk);
+            let found: Vec<_> = store.page(None, 1000);
+            recovered += (found.len() as u64).saturating_sub(durable);
+            drop(store);
+            disk.crash();
+            assert_eq!(open(&disk).0.page(None, 1000), found);
+        }
+    }
+    assert!(recovered > 0, "some blocks must be written but not synced when the process dies");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 48, failure_persistence: None, ..ProptestConfig::default()
