@@ -252,10 +252,12 @@ impl<'a> Fleet<'a> {
         for tier in [Tier::Holder, Tier::Reserve] {
             for (zones, load) in rules {
                 for candidate in ranked.iter().filter(|candidate| candidate.tier == tier) {
+                    if chosen.len() == copies {
+                        return chosen;
+                    }
                     let member = candidate.member;
                     let domain = Domain::of(member);
-                    if chosen.len() < copies
-                        && !chosen.contains(&member.id)
+                    if !chosen.contains(&member.id)
                         && (*zones == ZoneRule::Any || !domains.contains(&domain))
                         && (*load == LoadRule::Any || self.is_under_cap(member))
                     {
