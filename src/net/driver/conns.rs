@@ -1,0 +1,359 @@
+//! Connections: from established over hello to ready, and their end.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::PeerId;
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::{ConnectionError, ConnectionId};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Driver;
+use super::dials::Purpose;
+use crate::addr::NetAddr;
+use crate::admission::ip_of;
+use crate::calls::ClassGates;
+use crate::error::{ConnectError, HelloError};
+use crate::event::{Direction, DownReason, Event, RefusedBy};
+use crate::identity::PeerKey;
+use crate::lanes::{Lane, lane_queue, write_lane};
+use crate::links::{ConnectedPeer, Opener, PeerLink};
+use crate::redial::Retry;
+use crate::registry::{Link, PeerEntry};
+use crate::streams::Inbound;
+
+/// Streams that may come before the hello's end is known here.
+pub(super) const MAX_PARKED: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Member,
+    Guest,
+}
+
+pub(super) enum State {
+    /// The hello is not done. Streams that the other end, further along, has opened wait here.
+    Greeting {
+        parked: Vec<Inbound>,
+        hello: HelloTask,
+    },
+    Ready,
+    /// This node closes it.
+    Closing,
+    /// It is closed, but its hello has a result that is still to be reported.
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HelloTask {
+    NotStarted,
+    Running,
+}
+
+/// One established connection.
+pub(super) struct Conn {
+    pub(super) peer: PeerKey,
+    pub(super) peer_id: PeerId,
+    pub(super) class: Class,
+    pub(super) state: State,
+    pub(super) direction: Direction,
+    pub(super) addr: Option<NetAddr>,
+    pub(super) ip: Option<IpAddr>,
+    /// A dial of the connection manager or of [`crate::NetHandle::connect`].
+    pub(super) wanted: bool,
+    /// Cancelled when the connection ends: ends its stream tasks.
+    pub(super) ended: CancellationToken,
+    pub(super) deadline: Option<Instant>,
+    pub(super) joins: u8,
+    pub(super) failed_pings: u8,
+    incarnation: u64,
+}
+
+/// A member with at least one ready connection.
+pub(super) struct Peer {
+    /// In the order in which they became ready.
+    pub(super) ready: Vec<ConnectionId>,
+    pub(super) incarnation: u64,
+    /// Bounds on its inbound calls.
+    pub(super) gates: ClassGates,
+    /// The reader of each inbound lane. A later stream takes the lane over, after its
+    /// predecessor has let go of the lock.
+    pub(super) readers: BTreeMap<Lane, (CancellationToken, Arc<Mutex<()>>)>,
+}
+
+impl Driver {
+    pub(super) fn on_established(
+        &mut self,
+        peer_id: PeerId,
+        connection_id: ConnectionId,
+        endpoint: &ConnectedPoint,
+    ) {
+        let purpose = self.dials.remove(&connection_id);
+        let Ok(peer) = PeerKey::from_peer_id(&peer_id) else {
+            // No member has such a key.
+            self.swarm.close_connection(connection_id);
+            return;
+        };
+        let (direction, remote) = match endpoint {
+            ConnectedPoint::Dialer { address, .. } => (Direction::Outbound, address),
+            ConnectedPoint::Listener { send_back_addr, .. } => (Direction::Inbound, send_back_addr),
+        };
+        let class = match self.membership.contains(&peer_id) {
+            true => Class::Member,
+            false => Class::Guest,
+        };
+        let conn = Conn {
+            peer,
+            peer_id,
+            class,
+            state: State::Greeting { parked: Vec::new(), hello: HelloTask::NotStarted },
+            direction,
+            addr: NetAddr::from_multiaddr(remote),
+            ip: ip_of(remote),
+            wanted: matches!(purpose, Some(Purpose::Keep { .. } | Purpose::Connect { .. })),
+            ended: self.tasks.child_token(),
+            deadline: None,
+            joins: 0,
+            failed_pings: 0,
+            incarnation: 0,
+        };
+        self.conns.insert(connection_id, conn);
+        let limit_ms = match (class, direction) {
+            (Class::Member, _) => self.timing.hello_ms.saturating_mul(2),
+            (Class::Guest, Direction::Inbound) => self.limits.join.guest_ms,
+            // The join's own limit is the shorter one.
+            (Class::Guest, Direction::Outbound) => self.limits.join.guest_ms.saturating_mul(2),
+        };
+        self.set_deadline(connection_id, limit_ms);
+        match purpose {
+            Some(Purpose::Probe { done, .. }) => {
+                let _ = done.send(Ok(())); // The asker may have gone.
+                self.close(connection_id, DownReason::Idle);
+                return;
+            }
+            Some(Purpose::Join(wish)) => self.start_join(connection_id, wish),
+            Some(Purpose::Keep { .. } | Purpose::Connect { .. }) | None => {}
+        }
+        if class == Class::Member && direction == Direction::Outbound {
+            self.say_hello(connection_id);
+        }
+    }
+
+    pub(super) fn on_ready(&mut self, connection_id: ConnectionId, incarnation: u64) {
+        let Some(conn) = self.conns.get(&connection_id) else { return };
+        let peer = conn.peer;
+        // The connections of an older start are dead, whether TCP knows it or not.
+        let older: Vec<_> = self
+            .conns
+            .iter()
+            .filter(|(_, other)| other.peer == peer && matches!(other.state, State::Ready))
+            .filter(|(_, other)| other.incarnation < incarnation)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in older {
+            self.close(id, DownReason::Superseded);
+        }
+        self.clear_deadline(connection_id);
+        let Some(conn) = self.conns.get_mut(&connection_id) else { return };
+        conn.incarnation = incarnation;
+        let parked = match std::mem::replace(&mut conn.state, State::Ready) {
+            State::Greeting { parked, .. } => parked,
+            State::Ready | State::Closing | State::Closed => Vec::new(),
+        };
+        let about = ConnectedPeer { peer, incarnation, addr: conn.addr.clone() };
+        let direction = conn.direction;
+        match self.peers.get_mut(&peer) {
+            Some(known) => known.ready.push(connection_id),
+            None => self.on_peer_up(connection_id, about, direction),
+        }
+        for inbound in parked {
+            self.on_inbound(inbound);
+        }
+    }
+
+    fn on_peer_up(
+        &mut self,
+        connection_id: ConnectionId,
+        about: ConnectedPeer,
+        direction: Direction,
+    ) {
+        let ConnectedPeer { peer, incarnation, addr } = about.clone();
+        let opener = Opener { peer, wishes: self.wishes.0.clone() };
+        let closed = self.tasks.child_token();
+        let (raft, raft_queue) = lane_queue(Lane::Raft, self.limits.raft_lane);
+        let (feed, feed_queue) = lane_queue(Lane::Feed, self.limits.feed_lane);
+        for queue in [raft_queue, feed_queue] {
+            let (opener, closed) = (opener.clone(), closed.clone());
+            let (stall, losses) = (self.timing.stall(), self.losses.0.clone());
+            self.tasks.spawn(write_lane(queue, opener, closed, stall, losses));
+        }
+        let calls = ClassGates::new(&self.limits);
+        self.links.insert(PeerLink { about, opener, closed, calls, raft, feed });
+        let entry = Peer {
+            ready: vec![connection_id],
+            incarnation,
+            gates: ClassGates::new(&self.limits),
+            readers: BTreeMap::new(),
+        };
+        self.peers.insert(peer, entry);
+        self.redial.up(&peer);
+        self.learn_registered_addrs(&peer);
+        self.tell(Event::PeerUp { peer, incarnation, addr, direction });
+        self.resolve_waiters(&peer, Ok(()));
+    }
+
+    fn on_unready(&mut self, peer: PeerKey, connection_id: ConnectionId, reason: DownReason) {
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        known.ready.retain(|id| *id != connection_id);
+        if known.ready.is_empty() {
+            self.peers.remove(&peer);
+            self.links.remove(&peer);
+            self.redial.down(&peer, Instant::now());
+            self.tell(Event::PeerDown { peer, reason });
+        }
+    }
+
+    /// Closes a connection for a reason of this node.
+    pub(super) fn close(&mut self, connection_id: ConnectionId, reason: DownReason) {
+        self.clear_deadline(connection_id);
+        let Some(conn) = self.conns.get_mut(&connection_id) else { return };
+        conn.ended.cancel();
+        let (peer, wanted) = (conn.peer, conn.wanted);
+        let before = std::mem::replace(&mut conn.state, State::Closing);
+        self.swarm.close_connection(connection_id);
+        match before {
+            State::Ready => self.on_unready(peer, connection_id, reason),
+            State::Greeting { .. } if wanted => {
+                self.redial.failed(&peer, Retry::Backoff, Instant::now());
+                self.resolve_waiters(&peer, Err(ConnectError::Lost));
+            }
+            State::Greeting { .. } | State::Closing | State::Closed => {}
+        }
+    }
+
+    pub(super) fn on_closed(
+        &mut self,
+        connection_id: ConnectionId,
+        cause: Option<&ConnectionError>,
+    ) {
+        self.clear_deadline(connection_id);
+        let Some(conn) = self.conns.get_mut(&connection_id) else { return };
+        conn.ended.cancel();
+        let peer = conn.peer;
+        match conn.state {
+            State::Greeting { hello: HelloTask::Running, .. } => conn.state = State::Closed,
+            State::Greeting { .. } => self.on_lost_greeting(connection_id),
+            State::Ready => {
+                let reason = down_reason(cause);
+                self.forget(connection_id);
+                self.on_unready(peer, connection_id, reason);
+            }
+            State::Closing | State::Closed => self.forget(connection_id),
+        }
+    }
+
+    pub(super) fn forget(&mut self, connection_id: ConnectionId) {
+        self.clear_deadline(connection_id);
+        self.conns.remove(&connection_id);
+    }
+
+    pub(super) fn set_registry(&mut self, mut registry: BTreeMap<PeerKey, PeerEntry>) {
+        registry.remove(&self.local);
+        self.membership.replace(&registry);
+        let changed_class: Vec<_> = self
+            .conns
+            .iter()
+            .filter_map(|(id, conn)| match (conn.class, registry.contains_key(&conn.peer)) {
+                (Class::Member, false) => Some(*id),
+                // A stranger that became a member connects anew; a join under way ends first.
+                (Class::Guest, true) if conn.joins == 0 => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let kept = registry
+            .iter()
+            .filter(|(_, entry)| entry.link == Link::Keep)
+            .map(|(peer, entry)| (*peer, entry.addrs.clone()))
+            .collect();
+        for id in changed_class {
+            self.close(id, DownReason::Removed);
+        }
+        let left: Vec<_> =
+            self.registry.keys().filter(|peer| !registry.contains_key(peer)).copied().collect();
+        for peer in left {
+            self.forget_addrs(&peer);
+            self.resolve_waiters(&peer, Err(ConnectError::NotRegistered));
+        }
+        self.registry = registry;
+        let now = Instant::now();
+        let peers = &self.peers;
+        self.redial.set(kept, |peer| peers.contains_key(peer), now);
+        self.dial_due(now);
+    }
+
+    pub(super) fn on_deadline(&mut self, connection_id: ConnectionId) {
+        let Some(conn) = self.conns.get_mut(&connection_id) else { return };
+        conn.deadline = None;
+        let silent_member = conn.class == Class::Member
+            && matches!(conn.state, State::Greeting { hello: HelloTask::NotStarted, .. });
+        match silent_member {
+            true => self.on_refused(connection_id, RefusedBy::Them, HelloError::TimedOut),
+            false => self.close(connection_id, DownReason::Idle),
+        }
+    }
+
+    pub(super) fn on_join_ended(&mut self, connection_id: ConnectionId) {
+        match self.conns.get_mut(&connection_id) {
+            Some(conn) if conn.class == Class::Guest => {
+                self.close(connection_id, DownReason::Idle);
+            }
+            Some(conn) => conn.joins = conn.joins.saturating_sub(1),
+            None => {}
+        }
+    }
+
+    pub(super) fn on_violation(&mut self, connection_id: ConnectionId, detail: String) {
+        if let Some(conn) = self.conns.get(&connection_id) {
+            tracing::warn!(peer = %conn.peer, %detail, "protocol violation");
+            self.close(connection_id, DownReason::ProtocolViolation { detail });
+        }
+    }
+
+    pub(super) fn on_ping(&mut self, connection_id: ConnectionId, ok: bool) {
+        let Some(conn) = self.conns.get_mut(&connection_id) else { return };
+        conn.failed_pings = if ok { 0 } else { conn.failed_pings.saturating_add(1) };
+        if conn.failed_pings >= 2 {
+            self.close(connection_id, DownReason::Unresponsive);
+        }
+    }
+
+    fn set_deadline(&mut self, connection_id: ConnectionId, limit_ms: u64) {
+        let at = Instant::now() + Duration::from_millis(limit_ms);
+        if let Some(conn) = self.conns.get_mut(&connection_id) {
+            conn.deadline = Some(at);
+            self.deadlines.insert((at, connection_id));
+        }
+    }
+
+    fn clear_deadline(&mut self, connection_id: ConnectionId) {
+        let deadline = self.conns.get_mut(&connection_id).and_then(|conn| conn.deadline.take());
+        if let Some(at) = deadline {
+            self.deadlines.remove(&(at, connection_id));
+        }
+    }
+}
+
+fn down_reason(cause: Option<&ConnectionError>) -> DownReason {
+    match cause {
+        None => DownReason::ClosedByPeer,
+        Some(ConnectionError::KeepAliveTimeout) => DownReason::Idle,
+        Some(ConnectionError::IO(error)) => match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => DownReason::ClosedByPeer,
+            _ => DownReason::Lost { detail: error.to_string() },
+        },
+    }
+}

@@ -1,0 +1,136 @@
+//! Lanes between two networks.
+
+use bytes::Bytes;
+
+use super::*;
+
+async fn send_patiently(node: &Node, to: PeerKey, lane: Lane, message: Bytes) {
+    eventually("the lane has room", async || match node.net.send(to, lane, message.clone()) {
+        Ok(()) => true,
+        Err(SendError::Full) => false,
+        Err(error) => panic!("{error}"),
+    })
+    .await;
+}
+
+async fn until_message(node: &mut Node, wanted: Lane) -> Bytes {
+    node.until("message", |event| match event {
+        Event::Message { lane, bytes, .. } if lane == wanted => Break(bytes),
+        other => Continue(other),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_lane_keeps_order_in_both_directions() {
+    let [mut first, mut second] = start_all().await;
+    introduce(&mut first, &mut second).await;
+    for at in 0..3_000_u32 {
+        let message = Bytes::copy_from_slice(&at.to_be_bytes());
+        send_patiently(&first, second.key, Lane::Raft, message.clone()).await;
+        send_patiently(&second, first.key, Lane::Raft, message).await;
+    }
+    for at in 0..3_000_u32 {
+        assert_eq!(until_message(&mut first, Lane::Raft).await, at.to_be_bytes()[..]);
+        assert_eq!(until_message(&mut second, Lane::Raft).await, at.to_be_bytes()[..]);
+    }
+}
+
+#[tokio::test]
+async fn the_largest_messages_pass_and_larger_ones_are_refused() {
+    let [mut first, mut second] = start_all().await;
+    introduce(&mut first, &mut second).await;
+    for lane in [Lane::Raft, Lane::Feed] {
+        let largest: Bytes = vec![9; lane.max_message_bytes()].into();
+        first.net.send(second.key, lane, largest.clone()).unwrap();
+        assert_eq!(until_message(&mut second, lane).await, largest);
+        let larger: Bytes = vec![9; lane.max_message_bytes() + 1].into();
+        let refused = first.net.send(second.key, lane, larger);
+        assert!(matches!(refused, Err(SendError::TooLarge { .. })));
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_fills_its_lane_and_no_other() {
+    let mut first = start(config(1)).await;
+    let mut slow = config(2);
+    slow.limits.feed_lane.inbound_messages = 2;
+    let mut second = start(slow).await;
+    introduce(&mut first, &mut second).await;
+    let mut feed = second.events.take_lane(Lane::Feed).unwrap();
+    assert!(second.events.take_lane(Lane::Feed).is_none());
+    // Nobody reads the feed: at last the sender is told.
+    let message: Bytes = vec![1; 256 << 10].into();
+    let mut sent = 0_u32;
+    eventually("the feed is full", async || {
+        loop {
+            match first.net.send(second.key, Lane::Feed, message.clone()) {
+                Ok(()) => sent += 1,
+                Err(SendError::Full) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // Full for good, not only until the writer comes round.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        first.net.send(second.key, Lane::Feed, message.clone()).map(|()| sent += 1)
+            == Err(SendError::Full)
+    })
+    .await;
+    first.net.send(second.key, Lane::Raft, "urgent".into()).unwrap();
+    assert_eq!(until_message(&mut second, Lane::Raft).await, "urgent");
+    // Once it is read, everything arrives.
+    for _ in 0..sent {
+        let (from, bytes) = timeout(PATIENCE, feed.recv()).await.unwrap().unwrap();
+        assert_eq!((from, bytes.len()), (first.key, message.len()));
+    }
+}
+
+#[tokio::test]
+async fn the_raft_lane_needs_its_right() {
+    let [mut first, mut second] = start_all().await;
+    let (key, mut entry) = first.entry(Link::OnDemand);
+    entry.rights = Rights::AUTHOR_STATUS;
+    register(&second, &[(key, entry)]).await;
+    register(&first, &[second.entry(Link::Keep)]).await;
+    first.until_up(second.key).await;
+    second.until_up(first.key).await;
+    first.net.send(second.key, Lane::Raft, "refused".into()).unwrap();
+    first.net.send(second.key, Lane::Feed, "taken".into()).unwrap();
+    let lane = second
+        .until("message", |event| match event {
+            Event::Message { lane, .. } => Break(lane),
+            other => Continue(other),
+        })
+        .await;
+    assert_eq!(lane, Lane::Feed);
+}
+
+#[tokio::test]
+async fn a_lane_goes_on_after_a_reconnect_and_counts_what_it_lost() {
+    let mut first = start(config(1)).await;
+    let mut slow = config(2);
+    slow.limits.feed_lane.inbound_messages = 1;
+    let mut second = start(slow).await;
+    introduce(&mut first, &mut second).await;
+    // The receiver takes nothing, so that messages wait at the sender when the link breaks.
+    let message: Bytes = vec![1; 1 << 20].into();
+    while first.net.send(second.key, Lane::Feed, message.clone()).is_ok() {}
+    let key = second.key;
+    let listen = vec![second.addr()];
+    second.stop().await;
+    first.until_down(key).await;
+    let lost = first
+        .until("lane lost", |event| match event {
+            Event::LaneLost { peer, lane: Lane::Feed, messages } if peer == key => Break(messages),
+            other => Continue(other),
+        })
+        .await;
+    assert!(lost > 0);
+    assert_eq!(first.net.send(key, Lane::Feed, "x".into()), Err(SendError::NotConnected));
+    let mut second = start(NetConfig { incarnation: 1, listen, ..config(2) }).await;
+    register(&second, &[first.entry(Link::OnDemand)]).await;
+    first.until_up(key).await;
+    second.until_up(first.key).await;
+    first.net.send(key, Lane::Feed, "after".into()).unwrap();
+    assert_eq!(until_message(&mut second, Lane::Feed).await, "after");
+}

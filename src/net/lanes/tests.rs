@@ -1,0 +1,68 @@
+//! Lanes over an in-memory pipe: order, bounds, and senders that lie.
+
+use tokio_util::compat::TokioAsyncReadCompatExt;
+
+use super::*;
+use crate::identity::Keypair;
+
+const STALL: Duration = Duration::from_secs(5);
+
+const LIMITS: LaneLimits =
+    LaneLimits { queue_messages: 4, queue_bytes: 0, inbound_messages: 2, inbound_bytes: 0 };
+
+fn sender() -> PeerKey {
+    Keypair::from_seed([1; 32]).peer_key()
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_in_messages_and_in_bytes() {
+    let (lane, mut queue) = lane_queue(Lane::Feed, LIMITS);
+    for _ in 0..4 {
+        lane.send(Bytes::from_static(b"x")).unwrap();
+    }
+    assert_eq!(lane.send(Bytes::from_static(b"x")), Err(SendError::Full));
+    while queue.try_next().is_some() {}
+    let most = Bytes::from(vec![0; MAX_FEED_MESSAGE_BYTES]);
+    lane.send(most.clone()).unwrap();
+    assert_eq!(lane.send(Bytes::from_static(b"x")), Err(SendError::Full));
+    queue.try_next().unwrap();
+    lane.send(most).unwrap();
+    let over = Bytes::from(vec![0; MAX_FEED_MESSAGE_BYTES + 1]);
+    assert!(matches!(lane.send(over), Err(SendError::TooLarge { .. })));
+    drop(queue);
+    assert_eq!(lane.send(Bytes::from_static(b"x")), Err(SendError::NotConnected));
+}
+
+#[tokio::test]
+async fn a_reader_keeps_order_and_stops_when_its_owner_does() {
+    let (near, far) = tokio::io::duplex(64);
+    let (inlet, mut received) = LaneInlet::new(Lane::Feed, LIMITS);
+    let reader = tokio::spawn(read_lane(inlet, sender(), far.compat(), STALL));
+    let writer = tokio::spawn(async move {
+        let mut near = near.compat();
+        for at in 0..100_u32 {
+            write_frame(&mut near, &at.to_be_bytes()).await.unwrap();
+        }
+    });
+    // The owner takes nothing: the pipe and the queue hold far fewer than all messages.
+    while received.len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!writer.is_finished());
+    for at in 0..100_u32 {
+        assert_eq!(received.recv().await.unwrap().bytes, at.to_be_bytes().as_slice());
+    }
+    writer.await.unwrap();
+    reader.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_lying_length_ends_the_lane_before_anything_is_reserved() {
+    let (near, far) = tokio::io::duplex(64);
+    let (inlet, _received) = LaneInlet::new(Lane::Raft, LIMITS);
+    let mut near = near.compat();
+    let lie = u32::try_from(MAX_RAFT_MESSAGE_BYTES + 1).unwrap();
+    frame::write_bytes(&mut near, &lie.to_be_bytes(), STALL).await.unwrap();
+    let read = read_lane(inlet, sender(), far.compat(), STALL).await;
+    assert!(matches!(read, Err(FrameError::TooLarge { .. })));
+}
