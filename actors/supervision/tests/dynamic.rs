@@ -149,6 +149,26 @@ fn a_later_swap_takes_over() {
 }
 
 #[test]
+fn the_last_word_of_the_old_child_is_not_taken_for_the_new_ones() {
+    testkit::run(|tree| async move {
+        let late = ChildSpec::task("old", |ctx: TaskCtx| async move {
+            ctx.stopped().await;
+            ctx.ready();
+            tokio::time::sleep(ms(100)).await;
+            Ok(())
+        });
+        let control = SupervisorRef::vacant();
+        let spec = SupervisorSpec::new("node", Strategy::OneForOne).control(&control).child(late);
+        let mut root = launch(spec, &tree, 1).expect("valid");
+        wait_for_state(&tree, &path("/node/old"), State::Starting, 1, SECOND).await;
+        let (new, new_ref) = worker("new", &Log::default());
+        assert_eq!(control.replace("old", new).await, Ok(()));
+        assert_eq!(new_ref.ask(Add(1)).await, Ok(1), "done means that the new one is ready");
+        assert_eq!(root.stop().await, Exit::Normal);
+    });
+}
+
+#[test]
 fn children_are_added_stopped_started_again_and_removed() {
     testkit::run(|tree| async move {
         let log = Log::default();

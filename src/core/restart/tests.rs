@@ -255,6 +255,23 @@ fn a_second_crash_in_the_middle_of_a_restart_widens_it() {
 }
 
 #[test]
+fn a_siblings_short_back_off_does_not_cut_a_long_one() {
+    let mut ledger = running(group(Strategy::RestForOne, 9), &[PERMANENT; 3]);
+    for (at_ms, until_ms) in [(0, 100), (100, 300), (300, 700)] {
+        ledger.on_exit(at_ms, ix(2), &panicked());
+        assert_eq!(ledger.wake_at_ms(), Some(until_ms));
+        if until_ms < 700 {
+            ledger.on_wake(until_ms);
+        }
+    }
+    assert_eq!(ledger.on_exit(310, ix(1), &panicked()), [back_off(1, 1, 410)]);
+    assert_eq!(ledger.on_wake(410), [start(1)]);
+    assert_eq!(ledger.on_ready(411, ix(1)), []);
+    assert_eq!(ledger.wake_at_ms(), Some(700));
+    assert_eq!(ledger.on_wake(700), [start(2)]);
+}
+
+#[test]
 fn stop_is_served_during_back_off_and_goes_in_reverse() {
     let mut ledger = running(group(Strategy::OneForOne, 3), &[PERMANENT; 3]);
     ledger.on_exit(0, ix(1), &panicked());
