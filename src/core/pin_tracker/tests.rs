@@ -166,6 +166,18 @@ fn release_cancels_a_fetch_and_its_late_answer_changes_nothing() {
 }
 
 #[test]
+fn the_answer_of_an_earlier_fetch_is_not_taken_for_that_of_the_present_one() {
+    let mut node = Node::new(Config::default());
+    let earlier = Node::attempt(&node.step(Input::Desired(desire(1, 10))));
+    node.step(Input::NotDesired { cid: cid(1) });
+    let present = Node::attempt(&node.step(Input::Desired(desire(1, 20))));
+    assert_eq!(node.step(Input::FetchDone { cid: cid(1), attempt: earlier }), []);
+    assert_eq!(node.fail(1, earlier, FailureClass::Permanent), []);
+    let effects = node.step(Input::FetchDone { cid: cid(1), attempt: present });
+    assert_eq!(effects, [Effect::Record { cid: cid(1) }]);
+}
+
+#[test]
 fn release_is_durable_and_repeated_until_it_is() {
     let mut node = Node::new(Config::default());
     node.tracker = PinTracker::new(Config::default(), 1);

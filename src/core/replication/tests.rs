@@ -464,6 +464,28 @@ fn a_scan_of_many_pins_goes_in_slices_and_reaches_all() {
 }
 
 #[test]
+fn every_pin_of_a_lost_member_is_repaired_however_many_there_are() {
+    let mut world = World::with_workers(4);
+    let pins = 2 * SCAN_SLICE as u64 + 9;
+    for n in 0..pins {
+        world.pin(n, (1, 2), &[2, 3]);
+        world.report(n, 2, ReplicaState::Pinned);
+        world.report(n, 3, ReplicaState::Pinned);
+    }
+    let mut cluster = Cluster::of(world);
+    cluster.settle();
+    cluster.set_liveness(2, Liveness::Lost);
+    let mut steps = 0;
+    while !cluster.planner.glance().scanned {
+        cluster.step(Input::Tick);
+        steps += 1;
+    }
+    assert!(steps >= 2, "in slices");
+    let glance = cluster.planner.glance();
+    assert_eq!(glance.queued + glance.repairing, pins as usize);
+}
+
+#[test]
 fn the_list_of_holders_stays_within_its_bound() {
     let mut world = World::with_workers(130);
     world.pin(1, (1, 64), &(2..66).collect::<Vec<_>>());
