@@ -79,8 +79,10 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiSettings {
-    /// A loopback address or a unix socket.
+    /// A loopback address or a unix socket, unless `expose` is set.
     pub listen: ApiAddress,
+    /// Whether it may be reached from other machines. There is no encryption on it.
+    pub expose: bool,
 }
 
 /// How much disk the blocks may take.

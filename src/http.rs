@@ -1,4 +1,17 @@
-//! The local HTTP API.
+//! The local HTTP API: a rendering of the operation registry, plus the streams that move content.
 
 pub mod codes;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod folder;
+mod listener;
+pub mod pipe;
+mod range;
+mod server;
+mod streams;
+mod tar_source;
 pub mod tarball;
+pub mod wire;
+
+pub use listener::{BindError, Connection, Exposure, Listener};
+pub use server::{router, serve};

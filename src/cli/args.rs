@@ -202,6 +202,9 @@ pub struct UpArgs {
     /// What the node is when it first joins
     #[arg(long)]
     pub role: Option<Role>,
+    /// End when the parent process ends; set by `demo`
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
 }
 
 /// Arguments of `demo`.

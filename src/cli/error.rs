@@ -54,6 +54,15 @@ impl CliError {
         self
     }
 
+    /// With the causes of an error whose own text says what failed.
+    #[must_use]
+    pub fn because_source(self, error: &dyn Error) -> Self {
+        match error.source() {
+            Some(source) => self.because(source),
+            None => self,
+        }
+    }
+
     /// With one thing to do about it, best an exact command.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -64,6 +73,11 @@ impl CliError {
     /// The stable code.
     pub fn code(&self) -> &str {
         &self.code
+    }
+
+    /// Whether the same command may work later.
+    pub fn is_retryable(&self) -> bool {
+        self.retryable
     }
 
     /// Its kind, and so the command's exit code.
@@ -123,12 +137,9 @@ impl From<OperationFailure> for CliError {
 
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
-        let failure = Self::new("E_CONFIG", error.to_string());
-        let failure = match error.source() {
-            Some(source) => failure.because(source),
-            None => failure,
-        };
-        failure.hint("ipfs-kit help config lists all settings")
+        Self::new("E_CONFIG", error.to_string())
+            .because_source(&error)
+            .hint("ipfs-kit help config lists all settings")
     }
 }
 

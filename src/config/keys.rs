@@ -131,6 +131,12 @@ pub static KEYS: &[Key] = &[
         "The local API that client commands use: a loopback address, or unix:PATH.",
     ),
     key(
+        "api.expose",
+        Form::Switch,
+        "false",
+        "Whether api.listen may lead out of this machine; the token is all that protects it then.",
+    ),
+    key(
         "storage.max",
         Form::Size(MIB, 1024 * TIB),
         "100GiB",

@@ -1,6 +1,6 @@
 //! Rules between settings. Rules within one setting belong to its form.
 
-use super::{Origin, Problem, Role, Settings};
+use super::{ApiAddress, Origin, Problem, Role, Settings};
 
 /// Every broken rule, blamed on the stronger of the settings that break it.
 pub(super) fn check(settings: &Settings, origin_of: impl Fn(&str) -> Origin) -> Vec<Problem> {
@@ -36,6 +36,19 @@ pub(super) fn check(settings: &Settings, origin_of: impl Fn(&str) -> Origin) -> 
         "raft.election_ticks",
         "raft.election_ticks must be more than raft.heartbeat_ticks, or every heartbeat comes too late"
             .to_owned(),
+    );
+    let stays_here = match &settings.api.listen {
+        ApiAddress::Unix(_) => true,
+        ApiAddress::Tcp(address) => address.is_loopback(),
+    };
+    require(
+        stays_here || settings.api.expose,
+        "api.expose",
+        "api.listen",
+        format!(
+            "{} leads out of this machine; use a loopback address, or set api.expose: true",
+            settings.api.listen
+        ),
     );
     require(
         !settings.listen.is_empty() || settings.role == Role::Leecher,

@@ -69,6 +69,7 @@ fn rules_between_settings_blame_what_was_written() {
     assert!(
         problems("role: master\nlisten: []\n")[0].starts_with("/config.yaml:2: listen: a master")
     );
+    assert!(problems("api:\n  listen: 0.0.0.0:4702\n")[0].contains("set api.expose: true"));
     assert_eq!(problems("raft:\n  heartbeat_ticks: 10\ncluster:\n  lease: 1s\n").len(), 2);
 }
 

@@ -34,3 +34,36 @@ fn every_refusal_of_the_registry_has_a_code_here() {
         assert!(find(refusal.code()).is_some(), "{refusal}");
     }
 }
+
+/// Codes in a line of source, in quotes.
+fn codes_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split('"').filter(|part| {
+        part.strip_prefix("E_").is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        })
+    })
+}
+
+fn check_sources(folder: &std::path::Path, unknown: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            check_sources(&path, unknown);
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && path.file_name().is_some_and(|name| name != "tests.rs")
+        {
+            let text = std::fs::read_to_string(&path).unwrap();
+            unknown.extend(codes_in(&text).filter(|code| find(code).is_none()).map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_code_that_the_sources_use_stands_in_the_table() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut unknown = BTreeSet::new();
+    for folder in ["src/core", "src/cli", "actors"] {
+        check_sources(&root.join(folder), &mut unknown);
+    }
+    assert!(unknown.is_empty(), "unknown codes: {unknown:?}");
+}

@@ -1,0 +1,70 @@
+//! What users hear when a node can't be made or started: a code, the reason, what to do next.
+
+use ipfs_kit_actors::membership::JoinFailure;
+use ipfs_kit_store::folder::FolderError;
+
+use super::error::CliError;
+use crate::engine::EngineError;
+
+/// The user's form of an engine's error.
+pub fn engine_error(error: &EngineError) -> CliError {
+    let (code, hint): (&'static str, Option<String>) = match error {
+        EngineError::Folder { path, source } => {
+            let (code, hint) = folder_hint(source, &path.display().to_string());
+            (code, hint)
+        }
+        EngineError::PortInUse { address, .. } => (
+            "E_PORT_IN_USE",
+            Some(format!("stop what listens on {address}, or set another port with `listen`")),
+        ),
+        EngineError::Api(_) => (
+            "E_PORT_IN_USE",
+            Some("set another address with --api or api.listen; 127.0.0.1:0 lets the kernel choose".into()),
+        ),
+        EngineError::Join(JoinFailure::Refused { code, .. }) => match code.as_str() {
+            "E_MISMATCH" => (
+                "E_FOREIGN_CLUSTER",
+                Some("the token is of another cluster than the one at that address".into()),
+            ),
+            _ => ("E_TOKEN", Some("make a new token: ipfs-kit cluster token create".into())),
+        },
+        EngineError::Join(_) => (
+            "E_UNREACHABLE",
+            Some("check that the masters run and that their port is open from here".into()),
+        ),
+        EngineError::Network(_) => ("E_NETWORK", None),
+        EngineError::Malformed { .. } => ("E_CORRUPT", None),
+        EngineError::Journal(_) | EngineError::SmallFile(_) => {
+            ("E_CORRUPT", Some("restore the folder, or join anew with a new folder".into()))
+        }
+        EngineError::Spec(_) => ("E_USAGE", None),
+        EngineError::File { .. } | EngineError::ApiFolder(_) => ("E_IO", None),
+        EngineError::Start(_) | EngineError::Threads(_) => ("E_START", None),
+    };
+    let cli = CliError::new(code, error.to_string()).because_source(error);
+    match hint {
+        Some(hint) => cli.hint(hint),
+        None => cli,
+    }
+}
+
+fn folder_hint(error: &FolderError, folder: &str) -> (&'static str, Option<String>) {
+    match error {
+        FolderError::Missing => {
+            ("E_NOT_FOUND", Some(format!("make a node there first: ipfs-kit --folder {folder} init")))
+        }
+        FolderError::Exists => (
+            "E_CONFLICT",
+            Some(format!("start it with ipfs-kit --folder {folder} up, or choose another folder")),
+        ),
+        FolderError::Foreign { .. } => ("E_CONFLICT", Some("choose an empty folder".into())),
+        FolderError::Locked { .. } => {
+            ("E_CONFLICT", Some("a node of this folder runs already; stop it first".into()))
+        }
+        FolderError::Newer { .. } => {
+            ("E_VERSION", Some("use the program that wrote it, or a newer one".into()))
+        }
+        FolderError::BadVersion => ("E_CORRUPT", None),
+        FolderError::Disk(_) => ("E_IO", None),
+    }
+}

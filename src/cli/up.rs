@@ -1,0 +1,157 @@
+//! `up`: runs the node of a folder until it is told to stop.
+
+use std::io::Write;
+
+use ipfs_kit_actors::node::Ended;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::args::{Globals, UpArgs};
+use super::engine_error::engine_error;
+use super::error::{CliError, Done, Halt};
+use super::local_cluster::{self, LocalCluster, Timing};
+use super::output::Output;
+use crate::config::{self, LogFormat, LogSettings};
+use crate::engine::{self, Running};
+
+/// Runs the command; must run within a `LocalSet`.
+pub async fn run(
+    globals: &Globals,
+    args: &UpArgs,
+    output: &mut Output<impl Write>,
+) -> Result<Done, Halt> {
+    if args.dev {
+        return dev(output).await;
+    }
+    if args.with_parent {
+        // A child of a demo does not outlive it, however it ends.
+        let signal = Some(rustix::process::Signal::KILL);
+        rustix::process::set_parent_process_death_signal(signal)
+            .map_err(|error| CliError::new("E_START", "can't tie this process to its parent").because(&error))?;
+    }
+    let mut flags = Vec::new();
+    if let Some(role) = args.role {
+        flags.push(config::Flag { path: "role", name: "--role", value: role.to_string() });
+    }
+    flags.extend(globals.api_flag());
+    let loaded = config::load(&globals.sources(flags)).map_err(CliError::from)?;
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    init_log(&loaded.settings.log);
+    let mut stop = StopSignals::new()?;
+    let running = tokio::select! {
+        biased;
+        () = stop.received() => return Ok(Done::Complete),
+        started = engine::start(&loaded.settings) => started.map_err(|error| engine_error(&error))?,
+    };
+    announce(&running, output)?;
+    until_stopped(running, &mut stop).await
+}
+
+fn announce(running: &Running, output: &mut Output<impl Write>) -> Result<(), Halt> {
+    let mut text = format!("ready: API at {}\n", running.api);
+    if !running.addrs.is_empty() {
+        text.push_str(&format!("members reach it at {}\n", running.addrs.join(", ")));
+    }
+    if let Some(admission) = &running.admission {
+        text.push_str(&format!("joined as {}\n", admission.membership.node));
+        for (addr, reason) in &admission.unreachable {
+            eprintln!("warning: the cluster can't reach this node at {addr}: {reason}");
+        }
+    }
+    output.prose(&text)?;
+    output.flush()?;
+    Ok(())
+}
+
+async fn until_stopped(mut running: Running, stop: &mut StopSignals) -> Result<Done, Halt> {
+    let ended = tokio::select! {
+        biased;
+        () = stop.received() => None,
+        ended = running.node.wait() => Some(ended),
+    };
+    match ended {
+        None => {
+            running.stop().await;
+            Ok(Done::Complete)
+        }
+        Some(Ended::Expelled(expelled)) => {
+            running.stop().await;
+            Err(CliError::new("E_EXPELLED", "the cluster does not want this node")
+                .because(&expelled)
+                .hint("ipfs-kit node ls on a master shows the members; a copied folder needs an init of its own")
+                .into())
+        }
+        Some(Ended::Exit(exit)) => {
+            running.stop().await;
+            Err(CliError::new("E_START", format!("the node gave up: {exit:?}"))
+                .hint("what is stored is intact; the log above says what failed")
+                .into())
+        }
+    }
+}
+
+/// SIGINT and SIGTERM.
+pub struct StopSignals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    /// Begins to listen.
+    pub fn new() -> Result<Self, CliError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| CliError::new("E_START", "can't listen to signals").because(&error))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for either.
+    pub async fn received(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn init_log(settings: &LogSettings) {
+    // libp2p is chatty at `info`; what an operator needs of it is told by the network's own events.
+    let directives = format!("{},libp2p=warn,libp2p_gossipsub=error,yamux=warn", settings.level.as_str());
+    let filter = EnvFilter::new(directives);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = match settings.format {
+        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+    };
+    if let Err(error) = set {
+        eprintln!("warning: the log can't be set up: {error}");
+    }
+}
+
+/// A small throw-away cluster that runs until it is stopped.
+async fn dev(output: &mut Output<impl Write>) -> Result<Done, Halt> {
+    let mut stop = StopSignals::new()?;
+    let mut cluster = LocalCluster::new()?;
+    let started = tokio::select! {
+        biased;
+        () = stop.received() => { cluster.discard().await; return Ok(Done::Complete) }
+        started = cluster.start(&local_cluster::SHAPE, Timing::Relaxed, &mut |line| eprintln!("{line}")) => started,
+    };
+    if let Err(error) = started {
+        let kept = cluster.keep();
+        eprintln!("the folders are kept in {}", kept.display());
+        return Err(error.into());
+    }
+    output.prose(&cluster.endpoints())?;
+    output.prose("Ctrl-C stops it and removes everything\n")?;
+    output.flush()?;
+    stop.received().await;
+    cluster.discard().await;
+    Ok(Done::Complete)
+}

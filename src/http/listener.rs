@@ -1,0 +1,231 @@
+//! Where the API listens: a loopback address or a unix socket, with a bound on connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::address::Host;
+use crate::config::{ApiAddress, HostPort};
+
+/// Connections at a time; more wait unaccepted.
+const CONNECTIONS_MAX: usize = 256;
+/// Pause after a failed accept, as when file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether the API may be reached from other machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// Loopback addresses and unix sockets only.
+    Local,
+    /// Any address: the operator has said so, and the token is all that protects it.
+    Anywhere,
+}
+
+/// Why the API does not listen. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else has the address; a retry helps when it is gone.
+    #[error("{address} is in use by another program")]
+    InUse {
+        /// The address.
+        address: ApiAddress,
+    },
+    /// The address leads out of this machine.
+    #[error("{address} can be reached from other machines, and api.expose is not set")]
+    Exposed {
+        /// The address.
+        address: ApiAddress,
+    },
+    /// The system refuses.
+    #[error("cannot listen on {address}")]
+    Refused {
+        /// The address.
+        address: ApiAddress,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A bound listener.
+pub struct Listener {
+    socket: Socket,
+    address: ApiAddress,
+    slots: Arc<Semaphore>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix { listener: UnixListener, path: PathBuf },
+}
+
+impl Listener {
+    /// Binds. Port 0 lets the kernel choose; a unix socket that nobody serves any more is replaced.
+    pub async fn bind(address: &ApiAddress, exposure: Exposure) -> Result<Self, BindError> {
+        let socket = match address {
+            ApiAddress::Tcp(host_port) => bind_tcp(address, host_port, exposure).await?,
+            ApiAddress::Unix(path) => bind_unix(address, path).await?,
+        };
+        let address = match &socket {
+            Socket::Unix { .. } => address.clone(),
+            Socket::Tcp(listener) => {
+                let bound = listener.local_addr().map_err(|error| refused(address, error))?;
+                ApiAddress::Tcp(HostPort { host: Host::Ip(bound.ip()), port: bound.port() })
+            }
+        };
+        Ok(Self { socket, address, slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)) })
+    }
+
+    /// Where it listens, with the port that the kernel chose.
+    pub fn address(&self) -> &ApiAddress {
+        &self.address
+    }
+}
+
+/// A socket file whose listener is gone would look like a running node.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Socket::Unix { path, .. } = &self.socket {
+            // It may have been removed with its folder already; a stale one is replaced at the next bind.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+async fn bind_tcp(
+    address: &ApiAddress,
+    host_port: &HostPort,
+    exposure: Exposure,
+) -> Result<Socket, BindError> {
+    let resolved: Vec<SocketAddr> = match &host_port.host {
+        Host::Ip(ip) => vec![SocketAddr::new(*ip, host_port.port)],
+        Host::Dns(name) => tokio::net::lookup_host((name.as_str(), host_port.port))
+            .await
+            .map_err(|error| refused(address, error))?
+            .collect(),
+    };
+    let leads_out = resolved.iter().any(|resolved| !resolved.ip().is_loopback());
+    if leads_out && exposure == Exposure::Local {
+        return Err(BindError::Exposed { address: address.clone() });
+    }
+    match TcpListener::bind(&resolved[..]).await {
+        Ok(listener) => Ok(Socket::Tcp(listener)),
+        Err(error) => Err(refused(address, error)),
+    }
+}
+
+async fn bind_unix(address: &ApiAddress, path: &Path) -> Result<Socket, BindError> {
+    let is_socket = path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_socket());
+    if is_socket {
+        if UnixStream::connect(path).await.is_ok() {
+            return Err(BindError::InUse { address: address.clone() });
+        }
+        std::fs::remove_file(path).map_err(|error| refused(address, error))?;
+    }
+    let listener = UnixListener::bind(path).map_err(|error| refused(address, error))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(|error| refused(address, error))?;
+    Ok(Socket::Unix { listener, path: path.to_owned() })
+}
+
+fn refused(address: &ApiAddress, source: io::Error) -> BindError {
+    let address = address.clone();
+    match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address },
+        _ => BindError::Refused { address, source },
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Connection;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (Connection, ()) {
+        let slots = Arc::clone(&self.slots);
+        let slot = slots.acquire_owned().await.expect("the semaphore is never closed");
+        loop {
+            let accepted = match &self.socket {
+                Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                    // Answers are small and written at once; waiting for more only delays them.
+                    let _ = stream.set_nodelay(true);
+                    Stream::Tcp(stream)
+                }),
+                Socket::Unix { listener, .. } => {
+                    listener.accept().await.map(|(stream, _)| Stream::Unix(stream))
+                }
+            };
+            match accepted {
+                Ok(stream) => return (Connection { stream, _slot: slot }, ()),
+                Err(error) => {
+                    tracing::warn!(%error, "the API could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An accepted connection; its slot is free again when it is dropped.
+pub struct Connection {
+    stream: Stream,
+    _slot: OwnedSemaphorePermit,
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Calls the method on whichever stream it is.
+macro_rules! on_stream {
+    ($self:ident, $method:ident($($argument:expr),*)) => {
+        match &mut $self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            Stream::Unix(stream) => Pin::new(stream).$method($($argument),*),
+        }
+    };
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        on_stream!(self, poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self, poll_write(context, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, poll_shutdown(context))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Bytes between blocking code and async code, with back-pressure both ways.
+//!
+//! A stream ends by an explicit mark. An end that just disappears is an error for the other one, so that
+//! a part never passes as the whole.
+
+use std::io::{self, Read, Write};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::Stream;
+use tokio::sync::mpsc;
+
+/// Bytes in one chunk.
+const CHUNK_LEN_BYTES: usize = 256 * 1024;
+/// Chunks that wait in between: enough to keep both ends busy, little enough to forget.
+const CHUNKS_MAX: usize = 8;
+
+/// A bounded pipe.
+pub fn pipe() -> (PipeSender, PipeReceiver) {
+    let (chunks, received) = mpsc::channel(CHUNKS_MAX);
+    (PipeSender { chunks }, PipeReceiver { chunks: received })
+}
+
+/// The async sending end.
+pub struct PipeSender {
+    /// An empty chunk is the mark of the end.
+    chunks: mpsc::Sender<Bytes>,
+}
+
+/// The receiver is gone; nothing that was sent matters to anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody reads any more")]
+pub struct Gone;
+
+impl PipeSender {
+    /// Sends some bytes, after waiting for room.
+    pub async fn send(&self, bytes: Bytes) -> Result<(), Gone> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.chunks.send(bytes).await.map_err(|_| Gone)
+    }
+
+    /// Marks the end: what was sent is all.
+    pub async fn end(self) -> Result<(), Gone> {
+        self.chunks.send(Bytes::new()).await.map_err(|_| Gone)
+    }
+
+    /// Waits until the receiver is gone.
+    pub async fn gone(&self) {
+        self.chunks.closed().await;
+    }
+
+    /// The blocking form of this end; never on a thread that runs async code.
+    pub fn into_blocking(self) -> BlockingWriter {
+        BlockingWriter { chunks: self.chunks, buffer: BytesMut::with_capacity(CHUNK_LEN_BYTES) }
+    }
+}
+
+/// The async receiving end.
+pub struct PipeReceiver {
+    chunks: mpsc::Receiver<Bytes>,
+}
+
+impl PipeReceiver {
+    /// The chunks; the last item is an error if the sender disappeared.
+    pub fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        futures_util::stream::unfold(Some(self.chunks), |chunks| async {
+            let mut chunks = chunks?;
+            match chunks.recv().await {
+                Some(bytes) if bytes.is_empty() => None,
+                Some(bytes) => Some((Ok(bytes), Some(chunks))),
+                None => Some((Err(broke_off()), None)),
+            }
+        })
+    }
+
+    /// The blocking form of this end; never on a thread that runs async code.
+    pub fn into_blocking(self) -> BlockingReader {
+        BlockingReader { chunks: self.chunks, current: Bytes::new(), ended: false }
+    }
+}
+
+fn broke_off() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the stream broke off")
+}
+
+/// The blocking writing end: what is written goes out in large chunks.
+pub struct BlockingWriter {
+    chunks: mpsc::Sender<Bytes>,
+    buffer: BytesMut,
+}
+
+impl BlockingWriter {
+    /// Sends what is left and marks the end.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.flush()?;
+        self.send(Bytes::new())
+    }
+
+    fn send(&self, bytes: Bytes) -> io::Result<()> {
+        self.chunks
+            .blocking_send(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, Gone))
+    }
+}
+
+impl Write for BlockingWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let take = bytes.len().min(CHUNK_LEN_BYTES - self.buffer.len());
+        self.buffer.extend_from_slice(&bytes[..take]);
+        if self.buffer.len() == CHUNK_LEN_BYTES {
+            self.flush()?;
+        }
+        Ok(take)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let full = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CHUNK_LEN_BYTES));
+        self.send(full.freeze())
+    }
+}
+
+/// The blocking reading end.
+pub struct BlockingReader {
+    chunks: mpsc::Receiver<Bytes>,
+    current: Bytes,
+    ended: bool,
+}
+
+impl Read for BlockingReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.current.is_empty() && !self.ended {
+            self.current = self.chunks.blocking_recv().ok_or_else(broke_off)?;
+            self.ended = self.current.is_empty();
+        }
+        let take = buffer.len().min(self.current.len());
+        self.current.copy_to_slice(&mut buffer[..take]);
+        Ok(take)
+    }
+}
+
+#[cfg(test)]
+mod tests;

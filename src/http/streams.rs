@@ -1,0 +1,359 @@
+//! The streams of `/api/v1`: an archive in, bytes and archives and lines out. Nothing is held whole.
+
+use std::io;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt};
+use ipfs_kit_actors::api::{
+    AddOptions, Added, ByteRange, Failure, OpenFile, WalkEntry, WalkKind, run,
+};
+use ipfs_kit_core::ops::{ContentLs, ContentStat, LsPage, LsRequest, PathRequest};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::pipe::{PipeSender, pipe};
+use super::range::{self, Range};
+use super::server::{Api, failure_response, usage};
+use super::tar_source::TarSource;
+use super::tarball::{self, EntryKind};
+use super::wire::{self, AddEnd, AddLine, LsLine};
+
+/// Events and lines that wait for a slow client.
+const LINES_MAX: usize = 64;
+/// Entries asked for at once while listing.
+const LS_PAGE_ENTRIES: usize = 1000;
+/// How long the rest of an upload that failed is taken in, so that the client reads why instead of
+/// stumbling over a closed connection.
+const DRAIN: Duration = Duration::from_secs(5);
+
+type Line = Result<Bytes, io::Error>;
+
+fn line(value: &impl Serialize) -> Line {
+    let mut bytes = serde_json::to_vec(value)?;
+    bytes.push(b'\n');
+    Ok(bytes.into())
+}
+
+fn lines_response(lines: mpsc::Receiver<Line>) -> Response {
+    let stream = futures_util::stream::unfold(lines, |mut lines| async {
+        lines.recv().await.map(|line| (line, lines))
+    });
+    let ndjson = HeaderValue::from_static(wire::NDJSON);
+    ([(CONTENT_TYPE, ndjson)], Body::from_stream(stream)).into_response()
+}
+
+/// `PUT /add`: an archive in, events out, the last of which says how it ended.
+pub(super) async fn add(State(api): State<Api>, uri: Uri, body: Body) -> Response {
+    let options = match Query::<AddOptions>::try_from_uri(&uri) {
+        Ok(Query(options)) => options,
+        Err(error) => {
+            return failure_response(&usage(format!("the options are not valid: {error}")));
+        }
+    };
+    let (lines, answer) = mpsc::channel(LINES_MAX);
+    tokio::spawn(import(api, options, body, lines));
+    lines_response(answer)
+}
+
+/// Runs an import. It ends early, and unpinned, when the client goes away.
+async fn import(api: Api, options: AddOptions, body: Body, lines: mpsc::Sender<Line>) {
+    let (sender, receiver) = pipe();
+    let upload = AbortOnDrop(tokio::spawn(take_in(body, sender)));
+    let source = Box::new(TarSource::new(receiver.into_blocking()));
+    let (events, mut heard) = mpsc::channel(LINES_MAX);
+    let mut importing = api.node.add(source, options, events);
+    let result = loop {
+        tokio::select! {
+            biased;
+            () = lines.closed() => return,
+            Some(event) = heard.recv() => {
+                if lines.send(line(&AddLine::Event(event))).await.is_err() {
+                    return;
+                }
+            }
+            result = &mut importing => break result,
+        }
+    };
+    drop(importing);
+    while let Ok(event) = heard.try_recv() {
+        if lines.send(line(&AddLine::Event(event))).await.is_err() {
+            return;
+        }
+    }
+    let end: Result<Added, Failure> = result;
+    let end = match end {
+        Ok(added) => AddEnd::Added(added),
+        Err(error) => AddEnd::Failed { error },
+    };
+    // A client that is gone by now has no use for the answer, nor has anybody else.
+    let _ = lines.send(line(&AddLine::End(end))).await;
+    tokio::select! {
+        biased;
+        () = lines.closed() => {}
+        () = upload.finished() => {}
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl AbortOnDrop {
+    async fn finished(mut self) {
+        // It is never aborted before this, and a panic in it has been reported by the hook.
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Moves an upload into the importer's pipe. One that breaks off leaves the pipe without its end mark.
+async fn take_in(body: Body, sender: PipeSender) {
+    let mut data = body.into_data_stream();
+    while let Some(chunk) = data.next().await {
+        let Ok(bytes) = chunk else { return };
+        if sender.send(bytes).await.is_err() {
+            let drain = async { while data.next().await.is_some() {} };
+            // The deadline is what bounds a client that never stops.
+            let _ = tokio::time::timeout(DRAIN, drain).await;
+            return;
+        }
+    }
+    // An importer that is gone has failed, and says so itself.
+    let _ = sender.end().await;
+}
+
+/// The range as query parameters, for clients that find headers awkward.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RangeQuery {
+    #[serde(default)]
+    offset: Option<u64>,
+    #[serde(default)]
+    length: Option<u64>,
+}
+
+/// `GET /cat/PATH`: a file's bytes, or the range that the header or the query asks for.
+pub(super) async fn cat(
+    State(api): State<Api>,
+    Path(path): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let (file, range, partial) = match open_range(&api, path, &uri, &headers).await {
+        Ok(opened) => opened,
+        Err(failure) => return failure_response(&failure),
+    };
+    let OpenFile { cid, size_bytes, mut bytes } = file;
+    // The first chunk decides between an error with a status code and a stream.
+    let first = match bytes.next().await {
+        Some(Err(failure)) => return failure_response(&failure),
+        first => first,
+    };
+    let bytes = futures_util::stream::iter(first).chain(bytes).boxed();
+    file_response(api, headers, OpenFile { cid, size_bytes, bytes }, range, partial)
+}
+
+/// Whether the answer is marked as a part (206).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Partial {
+    Yes,
+    No,
+}
+
+async fn open_range(
+    api: &Api,
+    path: String,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(OpenFile, ByteRange, Partial), Failure> {
+    let Query(query) = Query::<RangeQuery>::try_from_uri(uri)
+        .map_err(|error| usage(format!("the range is not valid: {error}")))?;
+    let header = headers.get(RANGE).and_then(|value| value.to_str().ok());
+    let (range, partial) = match header.and_then(range::parse) {
+        Some(Range::From(range)) => (range, Partial::Yes),
+        Some(Range::Last(count)) => {
+            let request = PathRequest { path: path.clone() };
+            let info = run::<ContentStat>(api.node.as_ref(), request).await?;
+            let size_bytes = info.size_bytes.unwrap_or(0);
+            let offset = size_bytes.saturating_sub(count);
+            (ByteRange { offset, length: None }, Partial::Yes)
+        }
+        None => {
+            let offset = query.offset.unwrap_or(0);
+            (ByteRange { offset, length: query.length }, Partial::No)
+        }
+    };
+    let file = api.node.cat(path, range).await?;
+    Ok((file, range, partial))
+}
+
+fn file_response(
+    api: Api,
+    request: HeaderMap,
+    file: OpenFile,
+    range: ByteRange,
+    partial: Partial,
+) -> Response {
+    let OpenFile { cid, size_bytes, bytes } = file;
+    let len_bytes = range::covered_bytes(range, size_bytes);
+    let mut headers = HeaderMap::new();
+    let cid = cid.to_string();
+    let value = |text: String| HeaderValue::try_from(text).expect("it is ASCII without controls");
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(ETAG, value(format!("\"{cid}\"")));
+    headers.insert(wire::CID_HEADER, value(cid));
+    if partial == Partial::Yes && len_bytes == 0 {
+        headers.insert(CONTENT_RANGE, value(format!("bytes */{size_bytes}")));
+        return (StatusCode::RANGE_NOT_SATISFIABLE, headers).into_response();
+    }
+    headers.insert(CONTENT_LENGTH, len_bytes.into());
+    let status = if partial == Partial::Yes {
+        let last = range.offset + len_bytes - 1;
+        let content_range = format!("bytes {}-{last}/{size_bytes}", range.offset);
+        headers.insert(CONTENT_RANGE, value(content_range));
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        StatusCode::OK
+    };
+    (status, headers, Body::from_stream(remembering(api, request, bytes))).into_response()
+}
+
+/// Passes bytes on; a failure is remembered for the client and then breaks the stream off.
+fn remembering(
+    api: Api,
+    request: HeaderMap,
+    bytes: impl Stream<Item = Result<Bytes, Failure>> + Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    bytes.map(move |item| {
+        item.map_err(|failure| {
+            api.remember(&request, &failure);
+            io::Error::other(failure.message)
+        })
+    })
+}
+
+/// `GET /get/PATH`: everything at and below a path as TAR, with `.` as its root.
+pub(super) async fn get(
+    State(api): State<Api>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let mut entries = api.node.walk(path);
+    // The first entry decides between an error with a status code and a stream.
+    let first = match entries.next().await {
+        Some(Ok(entry)) => entry,
+        Some(Err(failure)) => return failure_response(&failure),
+        None => return failure_response(&usage("there is nothing at the path".into())),
+    };
+    let root = first.cid.to_string();
+    let entries = futures_util::stream::iter([Ok(first)]).chain(entries);
+    let (sender, receiver) = pipe();
+    tokio::spawn(async move {
+        let result = tokio::select! {
+            biased;
+            () = sender.gone() => return,
+            result = write_archive(&api, entries, &sender) => result,
+        };
+        match result {
+            // The client is gone if the end can't be sent.
+            Ok(()) => drop(sender.end().await),
+            Err(failure) => api.remember(&headers, &failure),
+        }
+    });
+    let tar = HeaderValue::from_static(wire::TAR);
+    let cid = HeaderValue::try_from(root).expect("a CID is ASCII");
+    let body = Body::from_stream(receiver.into_stream());
+    ([(CONTENT_TYPE.as_str(), tar), (wire::CID_HEADER, cid)], body).into_response()
+}
+
+async fn write_archive(
+    api: &Api,
+    entries: impl Stream<Item = Result<WalkEntry, Failure>>,
+    sender: &PipeSender,
+) -> Result<(), Failure> {
+    let mut entries = std::pin::pin!(entries);
+    while let Some(entry) = entries.next().await {
+        let WalkEntry { path, kind, cid } = entry?;
+        let kind = match kind {
+            WalkKind::File { size_bytes } => EntryKind::File { size_bytes },
+            WalkKind::Directory => EntryKind::Directory,
+            WalkKind::Symlink { target } => EntryKind::Symlink { target: target.into_bytes() },
+        };
+        send(sender, tarball::entry_header(&path, &kind).into()).await?;
+        let EntryKind::File { size_bytes } = kind else { continue };
+        let mut bytes = api.node.cat(cid.to_string(), ByteRange::default()).await?.bytes;
+        let mut left_bytes = size_bytes;
+        while let Some(chunk) = bytes.next().await {
+            let chunk = chunk?;
+            left_bytes =
+                left_bytes.checked_sub(chunk.len() as u64).ok_or_else(|| odd_size(&cid))?;
+            send(sender, chunk).await?;
+        }
+        if left_bytes > 0 {
+            return Err(odd_size(&cid));
+        }
+        send(sender, Bytes::from_static(tarball::padding(size_bytes))).await?;
+    }
+    send(sender, Bytes::from_static(&tarball::END)).await
+}
+
+async fn send(sender: &PipeSender, bytes: Bytes) -> Result<(), Failure> {
+    sender.send(bytes).await.map_err(|gone| Failure {
+        code: "E_CANCELLED".into(),
+        message: gone.to_string(),
+        hint: None,
+        retryable: false,
+    })
+}
+
+fn odd_size(cid: &ipfs_kit_core::id::Cid) -> Failure {
+    Failure {
+        code: "E_CORRUPT".into(),
+        message: format!("{cid} has another size than its folder says"),
+        hint: None,
+        retryable: false,
+    }
+}
+
+/// `GET /ls/PATH`: a folder's entries as lines, however many there are.
+pub(super) async fn ls(State(api): State<Api>, Path(path): Path<String>) -> Response {
+    let page = match ls_page(&api, &path, None).await {
+        Ok(page) => page,
+        Err(failure) => return failure_response(&failure),
+    };
+    let (lines, answer) = mpsc::channel(LINES_MAX);
+    tokio::spawn(async move {
+        let mut page = page;
+        loop {
+            for entry in page.items {
+                if lines.send(line(&LsLine::Entry(entry))).await.is_err() {
+                    return;
+                }
+            }
+            let Some(next) = page.next else { return };
+            page = match ls_page(&api, &path, Some(next)).await {
+                Ok(page) => page,
+                Err(error) => {
+                    // The client is gone if it can't be told.
+                    let _ = lines.send(line(&LsLine::Failed { error })).await;
+                    return;
+                }
+            };
+        }
+    });
+    lines_response(answer)
+}
+
+async fn ls_page(api: &Api, path: &str, skip: Option<usize>) -> Result<LsPage, Failure> {
+    let request = LsRequest { path: path.to_owned(), skip, limit: Some(LS_PAGE_ENTRIES) };
+    run::<ContentLs>(api.node.as_ref(), request).await
+}
