@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipfs_kit_core::command::{Op, Outcome};
 use ipfs_kit_core::id::PeerKey;
-use ipfs_kit_core::member::Member;
+use ipfs_kit_core::member::{Member, Role};
 use ipfs_kit_core::proto::{JoinReply, JoinRequest};
 use tokio::time::Instant;
 
@@ -68,10 +68,10 @@ impl Admissions {
             return refused("E_NO_QUORUM", error.to_string(), true);
         }
         let unreachable = self.probe(from, &request.spec.addrs).await;
-        let (epoch, members): (u64, Vec<Member>) = self
-            .consensus
-            .state
-            .read(|state| (state.epoch(), state.members().values().cloned().collect()));
+        let (epoch, members): (u64, Vec<Member>) = self.consensus.state.read(|state| {
+            let known = |m: &&Member| m.spec.role == Role::Master || m.id == node;
+            (state.epoch(), state.members().values().filter(known).cloned().collect())
+        });
         tracing::info!(%node, name = %request.spec.name, role = %request.spec.role, "admitted");
         JoinReply::Welcome { node, cluster, epoch, members, unreachable }
     }

@@ -214,6 +214,7 @@ impl Task {
                 // Whoever asked may have given up.
                 let _ = reply.send(answer);
             }
+            Input::Reconnected { node } => self.core.report_unreachable(raft_id(node))?,
             Input::Transfer { to } => {
                 if let Err(reason) = self.core.transfer_leader(raft_id(to)) {
                     tracing::warn!(%to, %reason, "the leadership is not handed over");

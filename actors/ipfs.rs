@@ -1,6 +1,7 @@
 //! IpfsActor: the embedded IPFS node. It imports, gives blocks to members and to readers, and finds
 //! blocks that are not here.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actix::{Actor, Handler, Message, MessageResult, ResponseFuture};
@@ -231,12 +232,16 @@ impl Deps {
                 Err(FindError::NotFound { cid: needed, asked: 0 })
             };
         }
-        let mut asked = 0;
+        let mut asked = BTreeSet::new();
         let mut missing = missing;
-        for source in self.order(&find.sources, &missing).await {
-            let came = self.ask(source, &missing).await;
-            asked += 1;
-            if !came.is_empty() {
+        for named in [true, false] {
+            let sources =
+                if named { find.sources.clone() } else { self.who_has(&needed, &asked).await };
+            for source in sources {
+                if has_needed(&found) || !asked.insert(source) {
+                    continue;
+                }
+                let came = self.ask(source, &missing).await;
                 missing.retain(|cid| !came.iter().any(|(have, _)| have == cid));
                 found.extend(came);
             }
@@ -244,7 +249,7 @@ impl Deps {
                 return Ok(found);
             }
         }
-        if has_needed(&found) { Ok(found) } else { Err(FindError::NotFound { cid: needed, asked }) }
+        Err(FindError::NotFound { cid: needed, asked: asked.len() })
     }
 
     async fn stored(&self, cids: Vec<Cid>) -> Result<(Vec<(Cid, Bytes)>, Vec<Cid>), FindError> {
@@ -283,27 +288,21 @@ impl Deps {
         (hits, missing)
     }
 
-    /// Whom to ask: the named ones, then everybody who says to have the first missing block.
-    async fn order(&self, named: &[NodeId], missing: &[Cid]) -> Vec<NodeId> {
+    /// Everybody who says to have a block, except those that were asked for it already.
+    async fn who_has(&self, cid: &Cid, asked: &BTreeSet<NodeId>) -> Vec<NodeId> {
         let Some(members) = &self.members else { return Vec::new() };
-        let mut order: Vec<NodeId> =
-            named.iter().copied().filter(|node| *node != members.node).collect();
-        if !order.is_empty() {
-            return order;
-        }
-        let everybody: Vec<NodeId> =
-            members.view.read(|view| view.members().keys().copied().collect());
-        let first: Vec<ipfs_kit_core::id::Cid> =
-            missing.iter().take(1).map(ipfs_kit_core::id::Cid::from).collect();
-        let asks = everybody.into_iter().filter(|node| *node != members.node).map(|node| {
-            let (rpc, cids) = (members.rpc.clone(), first.clone());
+        let others: Vec<NodeId> = members.view.read(|view| {
+            let other = |node: &NodeId| *node != members.node && !asked.contains(node);
+            view.members().keys().copied().filter(other).collect()
+        });
+        let asks = others.into_iter().map(|node| {
+            let (rpc, cids) = (members.rpc.clone(), vec![ipfs_kit_core::id::Cid::from(cid)]);
             async move {
                 let has = rpc.call(node, &Request::Have { cids }, HAVE_DEADLINE).await;
                 matches!(has, Ok(Response::Have(has)) if has.first() == Some(&true)).then_some(node)
             }
         });
-        order.extend(futures_util::future::join_all(asks).await.into_iter().flatten());
-        order
+        futures_util::future::join_all(asks).await.into_iter().flatten().collect()
     }
 
     async fn ask(&self, source: NodeId, missing: &[Cid]) -> Vec<(Cid, Bytes)> {

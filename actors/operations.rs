@@ -9,6 +9,7 @@ use ipfs_kit_core::proto::Response;
 use ipfs_kit_core::query;
 use ipfs_kit_core::state::ClusterState;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::api::{Failure, bad_request};
 use crate::cluster_manager::coordination::{
@@ -34,12 +35,14 @@ pub struct Operations {
     parts: Parts,
     /// The role whose shells run now.
     role: Shared<Role>,
+    /// Members that content was read from a moment ago.
+    recent: Shared<Option<(Instant, Vec<NodeId>)>>,
 }
 
 impl Operations {
     /// Over the node's shells.
     pub fn new(parts: Parts, role: Shared<Role>) -> Self {
-        Self { parts, role }
+        Self { parts, role, recent: Shared::new(None) }
     }
 
     /// The node's shells.

@@ -93,7 +93,13 @@ impl Router {
                     drop(permit);
                 });
             }
-            Inbound::Connected { node } => self.connection(node, true),
+            Inbound::Connected { node } => {
+                // Only masters run consensus; elsewhere nobody needs to know.
+                if let Err(reason) = self.consensus.reconnected(node) {
+                    tracing::trace!(%node, %reason, "consensus did not hear of a connection");
+                }
+                self.connection(node, true);
+            }
             Inbound::Disconnected { node, reason } => {
                 tracing::debug!(%node, %reason, "disconnected");
                 self.connection(node, false);

@@ -1,5 +1,7 @@
 //! The program: adapters, interfaces and the composition root.
 
+pub mod adapters;
 pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod http;

@@ -41,6 +41,11 @@ pub enum Input {
         /// The part.
         reply: oneshot::Sender<Response>,
     },
+    /// A master is connected anew: replication to it starts from what it is known to hold.
+    Reconnected {
+        /// Who.
+        node: NodeId,
+    },
     /// Hand the leadership over.
     Transfer {
         /// To whom.
@@ -149,6 +154,11 @@ impl ConsensusHandle {
     /// Queues a Raft message; a full inbox drops it, which Raft repairs.
     pub fn raft(&self, from: NodeId, frame: Bytes) -> Result<(), ProposeError> {
         self.put(Input::Raft { from, frame })
+    }
+
+    /// Notes that a member is connected anew.
+    pub fn reconnected(&self, node: NodeId) -> Result<(), ProposeError> {
+        self.put(Input::Reconnected { node })
     }
 
     /// Asks for a leadership transfer; the result shows in the glance.

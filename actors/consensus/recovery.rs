@@ -91,8 +91,10 @@ pub(super) fn recover(deps: Deps) -> Result<Task, RecoveryError> {
         recovered.applied = manifest.applied_index;
         recovered.checkpoint = Some(to_raft(manifest, recovered.conf.clone(), raft_id(deps.node)));
         applied_term = manifest.term;
-        // A crash between the installation of a snapshot and the log's restart.
-        if manifest.applied_index > deps.log.last_index() {
+        // A crash between the installation of a snapshot and the log's restart: the log ends before the
+        // snapshot, or holds other entries in its place.
+        let standing = deps.log.term(manifest.applied_index).ok();
+        if standing != Some(manifest.term) {
             let position =
                 raft_log::Position { index: manifest.applied_index, term: manifest.term };
             let hard = raft_log::HardState {

@@ -356,12 +356,18 @@ impl ClusterPart {
         let inbox: Rc<RefCell<Option<tokio::sync::mpsc::Receiver<Inbound>>>> = Rc::default();
         let (network, peers) = (Arc::clone(&self.network), Arc::clone(self.rpc.peers()));
         let (view, node, slot) = (self.cluster.view.clone(), self.cluster.node, Rc::clone(&inbox));
+        let spec = self.monitoring.spec.clone();
+        // Nobody said where this node is reached: where it listens, known once it does.
+        let advertise_bound = spec.read(|spec| spec.addrs.is_empty());
         let swarm = ChildSpec::task("swarm", move |ctx| {
             let (network, peers, slot) =
                 (Arc::clone(&network), Arc::clone(&peers), Rc::clone(&slot));
-            let view = view.clone();
+            let (view, spec) = (view.clone(), spec.clone());
             async move {
                 let run = network.start().await?;
+                if advertise_bound {
+                    spec.write(|spec| spec.addrs = peers.listening());
+                }
                 *slot.borrow_mut() = Some(run.inbound);
                 peers.set_registry(view.read(|view| registry_of(view, node)));
                 ctx.ready();

@@ -10,6 +10,7 @@ use ipfs_kit_core::id::{Cid, NodeId};
 use ipfs_kit_core::limits;
 use ipfs_kit_core::ops::{CidRequest, ContentInfo, LsPage, LsRequest, PathRequest, PinInfo};
 use ipfs_kit_core::pin::ContentKind;
+use tokio::time::Instant;
 
 use super::{Hint, Operations, failure};
 use crate::api::{ByteRange, Failure, OpenFile, WalkEntry, WalkKind};
@@ -24,6 +25,8 @@ const WALK_AHEAD: usize = 128;
 const WALK_AHEAD_BYTES: u64 = 8 * 1024 * 1024;
 /// Directories deeper than this are refused: only a hostile DAG has them.
 const WALK_DEPTH_MAX: usize = 256;
+/// How long what was read from is asked first.
+const RECENT: Duration = Duration::from_secs(2);
 /// How long the masters may take to say who holds a root.
 const HOLDERS_WITHIN: Duration = Duration::from_secs(3);
 
@@ -112,7 +115,7 @@ impl Operations {
         })?;
         let cid = root.to_cid();
         let sources =
-            if self.parts.blocks.has(&cid) { Vec::new() } else { self.holders(root).await };
+            if self.parts.blocks.has(&cid) { Vec::new() } else { self.sources(root).await };
         let blocks = Blocks { ipfs: self.parts.ipfs.clone(), sources };
         let mut resolver =
             Resolver::new(cid, rest).map_err(|error| read_failure(&Error::Content(error)))?;
@@ -120,6 +123,22 @@ impl Operations {
         resolved
             .map(|resolved| (blocks, resolved))
             .ok_or_else(|| failure("E_NOT_FOUND", format!("{path} leads nowhere")))
+    }
+
+    /// Whom to ask for what is below a root. What was just read from is asked again: the files of a
+    /// folder come from where the folder came.
+    async fn sources(&self, root: Cid) -> Vec<NodeId> {
+        let recent = self.recent.read(|recent| {
+            recent.as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, nodes)| nodes.clone())
+        });
+        if let Some(nodes) = recent {
+            return nodes;
+        }
+        let nodes = self.holders(root).await;
+        if !nodes.is_empty() {
+            self.recent.write(|recent| *recent = Some((Instant::now(), nodes.clone())));
+        }
+        nodes
     }
 
     /// Members with a durable copy of a root, as the masters know them. Nothing is known of a CID that

@@ -19,16 +19,20 @@ impl Operations {
         request: TokenCreateRequest,
     ) -> Result<TokenCreated, Failure> {
         let consensus = self.parts.consensus().ok_or_else(no_cluster)?;
-        let (cluster, epoch, masters) = consensus.state.read(|state| {
+        // What this leader says of itself now; the registry may not have it yet.
+        let own = self.parts.spec.read(Clone::clone);
+        let (cluster, epoch, mut masters) = consensus.state.read(|state| {
             let masters: Vec<(PeerKey, Vec<String>)> = state
                 .members()
                 .values()
                 .filter(|m| m.spec.role == Role::Master && m.is_present())
                 .map(|m| (m.spec.key, m.spec.addrs.clone()))
+                .filter(|(key, addrs)| *key != own.key && !addrs.is_empty())
                 .collect();
             (state.cluster(), state.epoch(), masters)
         });
         let cluster = cluster.ok_or_else(no_cluster)?;
+        masters.insert(0, (own.key, own.addrs));
         let (mut id, mut secret) = ([0; 8], [0; 16]);
         self.parts.entropy.fill(&mut id);
         self.parts.entropy.fill(&mut secret);

@@ -19,11 +19,14 @@ pub fn engine_error(error: &EngineError) -> CliError {
         ),
         EngineError::Api(_) => (
             "E_PORT_IN_USE",
-            Some("set another address with --api or api.listen; 127.0.0.1:0 lets the kernel choose".into()),
+            Some(
+                "set another address with --api or api.listen; 127.0.0.1:0 lets the kernel choose"
+                    .into(),
+            ),
         ),
         EngineError::Join(JoinFailure::Refused { code, .. }) => match code.as_str() {
             "E_MISMATCH" => (
-                "E_FOREIGN_CLUSTER",
+                "E_MISMATCH",
                 Some("the token is of another cluster than the one at that address".into()),
             ),
             _ => ("E_TOKEN", Some("make a new token: ipfs-kit cluster token create".into())),
@@ -50,9 +53,10 @@ pub fn engine_error(error: &EngineError) -> CliError {
 
 fn folder_hint(error: &FolderError, folder: &str) -> (&'static str, Option<String>) {
     match error {
-        FolderError::Missing => {
-            ("E_NOT_FOUND", Some(format!("make a node there first: ipfs-kit --folder {folder} init")))
-        }
+        FolderError::Missing => (
+            "E_NOT_FOUND",
+            Some(format!("make a node there first: ipfs-kit --folder {folder} init")),
+        ),
         FolderError::Exists => (
             "E_CONFLICT",
             Some(format!("start it with ipfs-kit --folder {folder} up, or choose another folder")),

@@ -48,8 +48,7 @@ fn check_token(text: &str, role: Role) -> Result<JoinToken, CliError> {
             .hint("copy the whole line that ipfs-kit cluster token create printed")
     })?;
     if role > token.role_cap {
-        let message =
-            format!("the token admits no {role}; its highest role is {}", token.role_cap);
+        let message = format!("the token admits no {role}; its highest role is {}", token.role_cap);
         return Err(CliError::new("E_TOKEN", message)
             .hint(format!("ipfs-kit cluster token create --role {role} makes one that does")));
     }
@@ -57,7 +56,11 @@ fn check_token(text: &str, role: Role) -> Result<JoinToken, CliError> {
 }
 
 /// Runs the command.
-pub fn run(globals: &Globals, args: &InitArgs, output: &mut Output<impl Write>) -> Result<Done, Halt> {
+pub fn run(
+    globals: &Globals,
+    args: &InitArgs,
+    output: &mut Output<impl Write>,
+) -> Result<Done, Halt> {
     let mut flags = args.flags();
     flags.extend(globals.api_flag());
     // A token says which role is meant when nobody else does.
@@ -83,7 +86,7 @@ pub fn run(globals: &Globals, args: &InitArgs, output: &mut Output<impl Write>) 
         });
         output.record(&value, &[])?;
     }
-    Ok(Done::Complete)
+    Ok(Done::Fully)
 }
 
 fn summary(made: &Made, addrs: &[String]) -> String {

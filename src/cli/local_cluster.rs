@@ -113,7 +113,10 @@ impl LocalCluster {
             alive == count && voters == masters
         })
         .await?;
-        say(format!("{count} nodes joined with one-time tokens ({} ms)", begun.elapsed().as_millis()));
+        say(format!(
+            "{count} nodes joined with one-time tokens ({} ms)",
+            begun.elapsed().as_millis()
+        ));
         Ok(())
     }
 
@@ -160,7 +163,11 @@ impl LocalCluster {
             .collect();
         flags.extend(self.extra.iter().cloned());
         // Nothing of the user's own node leaks in: no environment, no file.
-        let sources = Sources { flags, environment: Default::default(), ..Sources::of_process(Vec::new(), None) };
+        let sources = Sources {
+            flags,
+            environment: Default::default(),
+            ..Sources::of_process(Vec::new(), None)
+        };
         let loaded = config::load(&sources)?;
         init::make(&loaded, join)?;
         self.nodes.push(LocalNode { name: name.to_owned(), role, folder, child: None });
@@ -173,7 +180,8 @@ impl LocalCluster {
         let failed = |what: &str, error: &std::io::Error| {
             CliError::new("E_START", format!("{what} of {}", node.name)).because(error)
         };
-        let program = std::env::current_exe().map_err(|error| failed("can't find the program", &error))?;
+        let program =
+            std::env::current_exe().map_err(|error| failed("can't find the program", &error))?;
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -234,7 +242,11 @@ impl LocalCluster {
         let log = self.nodes[at].folder.join("log");
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let tail: Vec<&str> = text.lines().rev().take(3).collect();
-        format!("its log is {}: {}", log.display(), tail.into_iter().rev().collect::<Vec<_>>().join(" | "))
+        format!(
+            "its log is {}: {}",
+            log.display(),
+            tail.into_iter().rev().collect::<Vec<_>>().join(" | ")
+        )
     }
 
     /// A client of one node.
@@ -322,7 +334,8 @@ impl LocalCluster {
     pub async fn kill(&mut self, at: usize) -> Result<(), CliError> {
         let Some(mut child) = self.nodes[at].child.take() else { return Ok(()) };
         child.kill().await.map_err(|error| {
-            CliError::new("E_INTERNAL", format!("can't kill {}", self.nodes[at].name)).because(&error)
+            CliError::new("E_INTERNAL", format!("can't kill {}", self.nodes[at].name))
+                .because(&error)
         })
     }
 

@@ -88,6 +88,16 @@ pub fn text(value: &Value) -> String {
     }
 }
 
+/// An identifier in hexadecimal, whether it comes as text or as a list of bytes.
+pub fn identifier(value: &Value) -> String {
+    match value {
+        Value::Array(bytes) => {
+            bytes.iter().map(|byte| format!("{:02x}", byte.as_u64().unwrap_or_default())).collect()
+        }
+        other => text(other),
+    }
+}
+
 /// With control characters shown as escapes: names come from elsewhere, and a terminal obeys them.
 pub fn printable(text: &str) -> String {
     if !text.contains(char::is_control) {

@@ -26,8 +26,9 @@ pub async fn run(
     if args.with_parent {
         // A child of a demo does not outlive it, however it ends.
         let signal = Some(rustix::process::Signal::KILL);
-        rustix::process::set_parent_process_death_signal(signal)
-            .map_err(|error| CliError::new("E_START", "can't tie this process to its parent").because(&error))?;
+        rustix::process::set_parent_process_death_signal(signal).map_err(|error| {
+            CliError::new("E_START", "can't tie this process to its parent").because(&error)
+        })?;
     }
     let mut flags = Vec::new();
     if let Some(role) = args.role {
@@ -42,7 +43,7 @@ pub async fn run(
     let mut stop = StopSignals::new()?;
     let running = tokio::select! {
         biased;
-        () = stop.received() => return Ok(Done::Complete),
+        () = stop.received() => return Ok(Done::Fully),
         started = engine::start(&loaded.settings) => started.map_err(|error| engine_error(&error))?,
     };
     announce(&running, output)?;
@@ -74,11 +75,11 @@ async fn until_stopped(mut running: Running, stop: &mut StopSignals) -> Result<D
     match ended {
         None => {
             running.stop().await;
-            Ok(Done::Complete)
+            Ok(Done::Fully)
         }
         Some(Ended::Expelled(expelled)) => {
             running.stop().await;
-            Err(CliError::new("E_EXPELLED", "the cluster does not want this node")
+            Err(CliError::new("E_IDENTITY", "the cluster does not want this node")
                 .because(&expelled)
                 .hint("ipfs-kit node ls on a master shows the members; a copied folder needs an init of its own")
                 .into())
@@ -102,7 +103,9 @@ impl StopSignals {
     /// Begins to listen.
     pub fn new() -> Result<Self, CliError> {
         let listen = |kind| {
-            signal(kind).map_err(|error| CliError::new("E_START", "can't listen to signals").because(&error))
+            signal(kind).map_err(|error| {
+                CliError::new("E_START", "can't listen to signals").because(&error)
+            })
         };
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -122,7 +125,8 @@ impl StopSignals {
 
 fn init_log(settings: &LogSettings) {
     // libp2p is chatty at `info`; what an operator needs of it is told by the network's own events.
-    let directives = format!("{},libp2p=warn,libp2p_gossipsub=error,yamux=warn", settings.level.as_str());
+    let directives =
+        format!("{},libp2p=warn,libp2p_gossipsub=error,yamux=warn", settings.level.as_str());
     let filter = EnvFilter::new(directives);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match settings.format {
@@ -138,10 +142,11 @@ fn init_log(settings: &LogSettings) {
 async fn dev(output: &mut Output<impl Write>) -> Result<Done, Halt> {
     let mut stop = StopSignals::new()?;
     let mut cluster = LocalCluster::new()?;
+    let mut say = |line: String| eprintln!("{line}");
     let started = tokio::select! {
         biased;
-        () = stop.received() => { cluster.discard().await; return Ok(Done::Complete) }
-        started = cluster.start(&local_cluster::SHAPE, Timing::Relaxed, &mut |line| eprintln!("{line}")) => started,
+        () = stop.received() => { cluster.discard().await; return Ok(Done::Fully) }
+        started = cluster.start(&local_cluster::SHAPE, Timing::Relaxed, &mut say) => started,
     };
     if let Err(error) = started {
         let kept = cluster.keep();
@@ -153,5 +158,5 @@ async fn dev(output: &mut Output<impl Write>) -> Result<Done, Halt> {
     output.flush()?;
     stop.received().await;
     cluster.discard().await;
-    Ok(Done::Complete)
+    Ok(Done::Fully)
 }

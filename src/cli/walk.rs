@@ -44,6 +44,8 @@ pub struct Survey {
     pub hidden: Skipped,
     /// Sockets, pipes and devices, which have no content.
     pub special: Skipped,
+    /// Entries of the root left out by name.
+    pub excluded: Skipped,
 }
 
 /// Entries that were left out for one reason.
@@ -75,6 +77,8 @@ impl Skipped {
 pub struct Walk {
     roots: Vec<Root>,
     hidden: Hidden,
+    /// A name that is left out at the top.
+    excluded: Option<OsString>,
 }
 
 #[derive(Clone, Debug)]
@@ -107,7 +111,14 @@ impl Walk {
             return Err(CliError::new("E_USAGE", message)
                 .hint("add their parent folder, or give them different names"));
         }
-        Ok(Self { roots, hidden })
+        Ok(Self { roots, hidden, excluded: None })
+    }
+
+    /// Leaves out what has this name directly below the root.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.excluded = Some(name.into());
+        self
     }
 
     /// The name that a pin of it gets if none is given: the last part of a single path.
@@ -122,7 +133,7 @@ impl Walk {
 
     /// Counts everything and checks that it may be read, without reading it.
     pub fn survey(&self) -> Result<Survey, CliError> {
-        let mut pass = Pass { hidden: self.hidden, survey: Survey::default(), sink: None };
+        let mut pass = self.pass(None);
         self.drive(&mut pass)?;
         Ok(pass.survey)
     }
@@ -134,13 +145,18 @@ impl Walk {
         on_bytes: &mut dyn FnMut(u64),
     ) -> Result<Survey, CliError> {
         let sink = Some(Sink { out, on_bytes, buffer: vec![0; READ_LEN_BYTES] });
-        let mut pass = Pass { hidden: self.hidden, survey: Survey::default(), sink };
+        let mut pass = self.pass(sink);
         self.drive(&mut pass)?;
         if let Some(sink) = &mut pass.sink {
             sink.write(&tarball::END)?;
             sink.out.flush().map_err(|error| upload_broken(&error))?;
         }
         Ok(pass.survey)
+    }
+
+    fn pass<'a>(&self, sink: Option<Sink<'a>>) -> Pass<'a> {
+        let excluded = self.excluded.clone();
+        Pass { hidden: self.hidden, excluded, survey: Survey::default(), sink }
     }
 
     fn drive(&self, pass: &mut Pass<'_>) -> Result<(), CliError> {
@@ -173,6 +189,7 @@ enum Follow {
 /// One pass over the tree: counting only, or also writing.
 struct Pass<'a> {
     hidden: Hidden,
+    excluded: Option<OsString>,
     survey: Survey,
     sink: Option<Sink<'a>>,
 }
@@ -245,6 +262,10 @@ impl Pass<'_> {
             let child = path.join(&name);
             if self.hidden == Hidden::Skip && name.as_bytes().starts_with(b".") {
                 self.survey.hidden.add(&child);
+                continue;
+            }
+            if names.is_empty() && self.excluded.as_ref() == Some(&name) {
+                self.survey.excluded.add(&child);
                 continue;
             }
             let metadata =

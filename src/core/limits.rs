@@ -6,17 +6,17 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 /// Largest Raft log entry; also what a proposal of one request may encode to.
-pub const ENTRY_BYTES_MAX: usize = MIB;
+pub const ENTRY_BYTES_MAX: usize = MIB - 64 * KIB;
 /// Most commands in one entry.
 pub const ENTRY_COMMANDS_MAX: usize = 4096;
 /// Largest unary request between members.
-pub const REQUEST_BYTES_MAX: usize = MIB + 64 * KIB;
+pub const REQUEST_BYTES_MAX: usize = MIB;
 /// Largest unary answer between members.
 pub const RESPONSE_BYTES_MAX: usize = 16 * MIB;
 /// Largest gossip message, envelope included.
 pub const GOSSIP_BYTES_MAX: usize = 32 * KIB;
 /// Largest join request or answer.
-pub const JOIN_BYTES_MAX: usize = 64 * KIB;
+pub const JOIN_BYTES_MAX: usize = 16 * KIB;
 /// Largest join token in its binary form.
 pub const TOKEN_BYTES_MAX: usize = 4 * KIB;
 /// Largest state that a checkpoint or snapshot may hold.

@@ -241,7 +241,7 @@ pub enum JoinReply {
         cluster: ClusterId,
         /// The history epoch.
         epoch: u64,
-        /// Everyone, so that it knows whom to follow.
+        /// The masters and itself, so that it knows whom to follow.
         members: Vec<Member>,
         /// Advertised addresses at which the master could not reach it, with the reason.
         unreachable: Vec<(String, String)>,

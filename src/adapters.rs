@@ -1,0 +1,6 @@
+//! Adapters: the ports over the real world.
+
+pub mod clock;
+pub mod entropy;
+pub mod executor;
+pub mod network;

@@ -1,0 +1,57 @@
+//! Blocking work on real threads: one for the Raft log, one for small files, a pool for blocks.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use ipfs_kit_actors::ports::{Executor, WorkLane};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Jobs that may wait in one ordered lane; more is a bug of the callers, who wait for their results.
+const LANE_JOBS_MAX: usize = 1024;
+
+/// Runs jobs on threads. A lane's thread ends when the executor is dropped and its queue is done.
+pub struct Threads {
+    log: Mutex<SyncSender<Job>>,
+    files: Mutex<SyncSender<Job>>,
+    pool: tokio::runtime::Handle,
+}
+
+impl Threads {
+    /// Starts the lanes' threads; blocks go to the runtime's own pool for blocking work.
+    pub fn start(pool: tokio::runtime::Handle) -> std::io::Result<Self> {
+        Ok(Self { log: Mutex::new(lane("raft-log")?), files: Mutex::new(lane("files")?), pool })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the adapter that owns the threads")]
+fn lane(name: &str) -> std::io::Result<SyncSender<Job>> {
+    let (sender, jobs) = sync_channel::<Job>(LANE_JOBS_MAX);
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        for job in jobs {
+            // A job that panics has dropped its answer, which its caller sees; the lane goes on.
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
+                tracing::error!("a job panicked");
+            }
+        }
+    })?;
+    Ok(sender)
+}
+
+impl Executor for Threads {
+    fn run(&self, lane: WorkLane, job: Job) {
+        let queue = match lane {
+            WorkLane::Log => &self.log,
+            WorkLane::Files => &self.files,
+            WorkLane::Bulk => {
+                self.pool.spawn_blocking(job);
+                return;
+            }
+        };
+        let queue = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Full or gone: the job is dropped, and whoever waits for its result sees that.
+        if queue.try_send(job).is_err() {
+            tracing::error!(?lane, "a lane of blocking work is full; a job was dropped");
+        }
+    }
+}

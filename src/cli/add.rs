@@ -1,0 +1,147 @@
+//! `add`: walks local paths, uploads them as one stream, and says what became of it.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ipfs_kit_actors::api::{Ack, AddEvent, AddOptions, Added};
+use serde::Serialize;
+use serde_json::json;
+
+use super::args::{AckArg, AddArgs};
+use super::error::{CliError, Done, Halt, VerbResult};
+use super::output::{Column, Format, Show};
+use super::progress::Progress;
+use super::session::{Session, to_value};
+use super::walk::{Hidden, Survey, Walk};
+use crate::http::pipe::BlockingWriter;
+
+static FIELDS: &[Column] = &[
+    Column::text("ROOT", "/root"),
+    Column::text("NAME", "/name"),
+    Column::text("FILES", "/files"),
+    Column::text("FOLDERS", "/directories"),
+    Column::text("LINKS", "/symlinks"),
+    Column::shown("SIZE", "/bytes", Show::Size),
+    Column::text("COPIES", "/copies"),
+];
+
+/// The result of an add, for people and programs.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    added: &'a Added,
+    name: &'a str,
+    skipped: serde_json::Value,
+}
+
+/// Runs `add`.
+pub async fn run<W: Write>(session: &mut Session<W>, args: AddArgs) -> VerbResult {
+    let hidden = if args.hidden { Hidden::Take } else { Hidden::Skip };
+    let paths = args.paths.clone();
+    let (walk, survey) = off_thread(move || {
+        let walk = Walk::new(&paths, hidden)?;
+        let survey = walk.survey()?;
+        Ok((walk, survey))
+    })
+    .await?;
+    let hidden = survey.hidden.describe("hidden");
+    let special = survey.special.describe("sockets, pipes or devices");
+    for skipped in [hidden, special].into_iter().flatten() {
+        session.say(&format!("skipped {skipped}"));
+    }
+    let options = options(&args, &walk);
+    let added = upload(session, walk, &survey, &options).await?;
+    finish(session, &args, &added, &options.name, &survey)
+}
+
+fn options(args: &AddArgs, walk: &Walk) -> AddOptions {
+    AddOptions {
+        name: args.name.clone().unwrap_or_else(|| walk.default_name()),
+        profile: args.profile.map(|profile| profile.as_str().to_owned()),
+        replicas_min: args.replicas.map(|replicas| replicas.min),
+        replicas_max: args.replicas.map(|replicas| replicas.max),
+        expires_in_ms: args.expire.map(super::millis),
+        ack: match args.ack {
+            AckArg::Replicated => Ack::Replicated,
+            AckArg::Local => Ack::Local,
+        },
+    }
+}
+
+async fn upload<W: Write>(
+    session: &mut Session<W>,
+    walk: Walk,
+    survey: &Survey,
+    options: &AddOptions,
+) -> Result<Added, Halt> {
+    let sent_bytes = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&sent_bytes);
+    let produce = move |writer: &mut BlockingWriter| {
+        walk.write_tar(writer, &mut |bytes| counter.store(bytes, Ordering::Relaxed))
+    };
+    let mut progress = session.progress("adding", Some(survey.bytes));
+    let stream_events = session.out.format() == Format::Ndjson;
+    let mut printed: Result<(), Halt> = Ok(());
+    let out = &mut session.out;
+    let on_event = |event: AddEvent| {
+        progress.set(sent_bytes.load(Ordering::Relaxed));
+        show_stage(&mut progress, &event);
+        if stream_events && printed.is_ok() {
+            printed = to_value(&event)
+                .map_err(Halt::from)
+                .and_then(|event| out.record(&event, &[]).map_err(Halt::from));
+        }
+    };
+    let (added, _) = session.client.add(options, produce, on_event).await?;
+    progress.finish();
+    printed?;
+    Ok(added)
+}
+
+fn show_stage(progress: &mut Progress, event: &AddEvent) {
+    match event {
+        AddEvent::Progress { .. } => {}
+        AddEvent::Imported { root, .. } => progress.stage(format!("imported {root}")),
+        AddEvent::Committed { .. } => progress.stage("pinned, waiting for copies"),
+        AddEvent::Replicated { copies, needed } => {
+            progress.stage(format!("{copies} of {needed} copies"));
+        }
+    }
+}
+
+fn finish<W: Write>(
+    session: &mut Session<W>,
+    args: &AddArgs,
+    added: &Added,
+    name: &str,
+    survey: &Survey,
+) -> VerbResult {
+    let skipped = json!({ "hidden": survey.hidden.count, "special": survey.special.count });
+    let report = Report { added, name, skipped };
+    if session.out.format() == Format::Ndjson {
+        let mut last = to_value(&report)?;
+        last["event"] = json!("added");
+        session.out.record(&last, &[])?;
+    } else {
+        session.print(&report, FIELDS, "/root")?;
+    }
+    match (args.ack, added.index) {
+        (_, None) => session.say("this node is in no cluster: the only copy is here"),
+        (AckArg::Local, Some(_)) => session.say(&format!(
+            "{} copies now; ipfs-kit pin status {} --wait returns when there are enough",
+            added.copies, added.root
+        )),
+        (AckArg::Replicated, Some(_)) => {}
+    }
+    Ok(Done::Fully)
+}
+
+/// Runs file system work where it may block.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CliError> + Send + 'static,
+) -> Result<T, CliError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        CliError::new("E_INTERNAL", "reading the files stopped unexpectedly").because(&error)
+    })?
+}

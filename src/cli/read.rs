@@ -1,0 +1,119 @@
+//! `cat`, `get`, `ls`: reading content back.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::StreamExt;
+use ipfs_kit_actors::api::ByteRange;
+
+use super::args::{CatArgs, GetArgs, PathArgs};
+use super::error::{CliError, Done, VerbResult};
+use super::output::{Column, Show, text};
+use super::session::{Session, to_value};
+use super::unpack::{self, Unpacked};
+use crate::http::pipe::pipe;
+
+static LS: &[Column] = &[
+    Column::text("TYPE", "/kind"),
+    Column::shown("SIZE", "/size_bytes", Show::Size),
+    Column::text("CID", "/cid"),
+    Column::shown("NAME", "/name", Show::Custom(name_and_target)),
+];
+
+static UNPACKED: &[Column] = &[
+    Column::text("PATH", "/path"),
+    Column::text("FILES", "/files"),
+    Column::text("FOLDERS", "/directories"),
+    Column::text("LINKS", "/symlinks"),
+    Column::shown("SIZE", "/bytes", Show::Size),
+];
+
+fn name_and_target(row: &serde_json::Value) -> String {
+    let name = text(&row["name"]);
+    match row.get("target") {
+        Some(target) => format!("{name} -> {}", text(target)),
+        None => name,
+    }
+}
+
+/// Runs `cat`.
+pub async fn cat<W: Write>(session: &mut Session<W>, args: CatArgs) -> VerbResult {
+    let range = ByteRange { offset: args.offset, length: args.length };
+    let mut download = session.client.cat(&args.path, range).await?;
+    while let Some(chunk) = download.next().await? {
+        session.out.bytes(&chunk)?;
+    }
+    session.out.flush()?;
+    Ok(Done::Fully)
+}
+
+/// Runs `ls`.
+pub async fn ls<W: Write>(session: &mut Session<W>, args: PathArgs) -> VerbResult {
+    let mut entries = std::pin::pin!(session.client.ls(&args.path).await?);
+    let mut rows = session.out.rows(LS);
+    while let Some(entry) = entries.next().await {
+        rows.push(&to_value(&entry?)?)?;
+    }
+    rows.finish()?;
+    Ok(Done::Fully)
+}
+
+/// Runs `get`.
+pub async fn get<W: Write>(session: &mut Session<W>, args: GetArgs) -> VerbResult {
+    let dest = match args.dest {
+        Some(dest) => dest,
+        None => default_dest(&args.path)?,
+    };
+    // Refused before anything is fetched; the unpacking makes sure again.
+    unpack::refuse_existing(&dest)?;
+    let mut download = session.client.get(&args.path).await?;
+    let (sender, receiver) = pipe();
+    let done_bytes = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&done_bytes);
+    let to = dest.clone();
+    let unpacking = tokio::task::spawn_blocking(move || {
+        unpack::unpack(receiver.into_blocking(), &to, &mut |bytes| {
+            counter.store(bytes, Ordering::Relaxed);
+        })
+    });
+    let mut progress = session.progress(format!("getting {}", args.path), None);
+    let fetch = async {
+        while let Some(chunk) = download.next().await? {
+            if sender.send(chunk).await.is_err() {
+                // The unpacking ended early and says why.
+                return Ok(());
+            }
+            progress.set(done_bytes.load(Ordering::Relaxed));
+        }
+        // As above.
+        let _ = sender.end().await;
+        Ok::<(), CliError>(())
+    };
+    let fetched = fetch.await;
+    let unpacked = unpacking.await.map_err(|error| {
+        CliError::new("E_INTERNAL", "unpacking stopped unexpectedly").because(&error)
+    })?;
+    progress.finish();
+    // A stream that broke off is the cause of an archive that ends too early.
+    fetched?;
+    report(session, &dest, &unpacked?)
+}
+
+fn report<W: Write>(session: &mut Session<W>, dest: &Path, unpacked: &Unpacked) -> VerbResult {
+    let mut value = to_value(unpacked)?;
+    value["path"] = dest.to_string_lossy().into();
+    session.print(&value, UNPACKED, "/path")?;
+    Ok(Done::Fully)
+}
+
+/// The last name of a path in IPFS, here.
+fn default_dest(path: &str) -> Result<PathBuf, CliError> {
+    let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    if name.is_empty() || name == "." || name == ".." {
+        return Err(CliError::new("E_USAGE", format!("{path:?} has no name to store it under"))
+            .hint(format!("name one: ipfs-kit get {path} -o DEST")));
+    }
+    Ok(PathBuf::from(name))
+}

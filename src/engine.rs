@@ -1,0 +1,521 @@
+//! The composition root: the only file that knows the ports and the adapters.
+
+use std::cell::RefCell;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipfs_kit_actors::journal::{self, JournalError};
+use ipfs_kit_actors::membership::{self, Admission, JoinFailure};
+use ipfs_kit_actors::node::{self, Interface, RunningNode, StartError, World};
+use ipfs_kit_actors::ports::{Clock, Network, NetworkError, Peers};
+use ipfs_kit_actors::settings::{Membership, NodeSettings, RaftSettings, Timing};
+use ipfs_kit_actors::supervision::{ChildSpec, Fault};
+use ipfs_kit_core::id::{ClusterId, Incarnation, PeerKey};
+use ipfs_kit_core::member::{HoldPolicy, MemberSpec, Role};
+use ipfs_kit_core::replication;
+use ipfs_kit_core::token::JoinToken;
+use ipfs_kit_net as net;
+use ipfs_kit_store::disk::{Disk, RealDisk};
+use ipfs_kit_store::files::{FileError, read_bounded, write_atomic};
+use ipfs_kit_store::folder::{Expect, Folder, FolderError};
+
+use crate::adapters::clock::SystemClock;
+use crate::adapters::entropy::SystemEntropy;
+use crate::adapters::executor::Threads;
+use crate::adapters::network::Libp2pNetwork;
+use crate::config::{ApiAddress, HostPort, Settings};
+use crate::http::folder::{self as api_folder, ApiToken};
+use crate::http::{self, BindError, Exposure, Listener};
+
+/// The node's secret key: 64 hexadecimal digits, readable by its owner only.
+pub const KEY_FILE: &str = "identity.key";
+/// The join token between `init --join` and the first `up`.
+pub const JOIN_TOKEN_FILE: &str = "join.token";
+const INCARNATION_FILE: &str = "incarnation";
+const SMALL_FILE_BYTES_MAX: u64 = 16 * 1024;
+/// How long the first `up` of a joining node asks the masters.
+const JOIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Why a node could not be made or started. What is stored is intact.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The folder can't be used.
+    #[error("the folder {} can't be used", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: FolderError,
+    },
+    /// A file of the folder can't be written or read.
+    #[error("{} can't be used", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the folder holds something else.
+    #[error("{} does not hold {expected}", path.display())]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What should be in it.
+        expected: &'static str,
+    },
+    /// What the node remembers can't be read.
+    #[error("what the node remembers can't be read")]
+    Journal(#[from] JournalError),
+    /// A small file can't be read.
+    #[error("a small file of the node can't be read")]
+    SmallFile(#[from] FileError),
+    /// Somebody else listens there.
+    #[error("{address} can't be listened on")]
+    PortInUse {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The local API can't listen.
+    #[error("the local API can't listen")]
+    Api(#[from] BindError),
+    /// The API's files can't be written.
+    #[error("the local API's files can't be used")]
+    ApiFolder(#[from] api_folder::FolderError),
+    /// The network can't start.
+    #[error("the network can't start")]
+    Network(#[from] NetworkError),
+    /// No master admitted this node.
+    #[error("this node was not admitted")]
+    Join(#[from] JoinFailure),
+    /// What the node says of itself is not acceptable.
+    #[error("this node can't found a cluster: {0}")]
+    Spec(ipfs_kit_core::command::Refusal),
+    /// The tree did not start.
+    #[error("the node did not start")]
+    Start(#[from] StartError),
+    /// The threads could not be started.
+    #[error("threads can't be started")]
+    Threads(#[source] io::Error),
+}
+
+/// How a new node gets its place.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// It works alone.
+    Alone,
+    /// It founds a cluster.
+    Found,
+    /// It joins at its first start.
+    Join(Box<JoinToken>),
+}
+
+/// Makes a new node's folder. Everything is checked before anything is written.
+pub fn init(settings: &Settings, place: &Place, config: &str) -> Result<PeerKey, EngineError> {
+    let folder = &settings.folder;
+    let disk = open_disk(folder)?;
+    let _folder = open_folder(folder, Arc::clone(&disk), Expect::New)?;
+    let keypair = net::Keypair::generate()
+        .map_err(|error| file_error(folder.join(KEY_FILE), io::Error::other(error)))?;
+    write_secret(&folder.join(KEY_FILE), &hex::encode(keypair.to_seed()))?;
+    ApiToken::create(&folder.join(api_folder::TOKEN_FILE))?;
+    write_file(&folder.join(crate::config::FILE_NAME), config)?;
+    match place {
+        Place::Alone => {}
+        Place::Join(token) => write_secret(&folder.join(JOIN_TOKEN_FILE), &token.to_text())?,
+        Place::Found => {
+            let mut id = [0; 16];
+            ipfs_kit_actors::ports::Entropy::fill(&SystemEntropy, &mut id);
+            let spec = spec_of(settings, PeerKey(keypair.peer_key().into()), Role::Master);
+            let now = SystemClock.wall_ms();
+            let founded = membership::found(ClusterId(id), &spec, Incarnation(now), now);
+            let (_, membership) = founded.map_err(EngineError::Spec)?;
+            journal::save_membership(&*disk, &membership)?;
+        }
+    }
+    Ok(PeerKey(keypair.peer_key().into()))
+}
+
+/// A node that is being run; holds the folder's lock.
+pub struct Running {
+    /// The node.
+    pub node: RunningNode,
+    /// Where its API listens.
+    pub api: ApiAddress,
+    /// Where members reach it.
+    pub addrs: Vec<String>,
+    /// Whether it was admitted just now, and where it can't be reached.
+    pub admission: Option<Admission>,
+    folder: PathBuf,
+    _lock: Folder,
+}
+
+impl Running {
+    /// Stops in order and lets the folder go.
+    pub async fn stop(mut self) {
+        let exit = self.node.stop().await;
+        tracing::info!(?exit, "stopped");
+        if let Err(reason) = api_folder::remove_address(&self.folder) {
+            tracing::debug!(%reason, "the API's address file stays");
+        }
+    }
+}
+
+/// Starts the node of a folder; must run within a `LocalSet`, on a runtime with worker threads.
+pub async fn start(settings: &Settings) -> Result<Running, EngineError> {
+    let folder = settings.folder.clone();
+    let disk = open_disk(&folder)?;
+    let lock = open_folder(&folder, Arc::clone(&disk), Expect::Existing)?;
+    let keypair = read_key(&folder.join(KEY_FILE))?;
+    let key = PeerKey(keypair.peer_key().into());
+    let incarnation = next_incarnation(&*disk)?;
+    let token = ApiToken::read(&folder.join(api_folder::TOKEN_FILE))?;
+    let runtime = tokio::runtime::Handle::current();
+    let executor = Arc::new(Threads::start(runtime.clone()).map_err(EngineError::Threads)?);
+    let (api, address) = bind_api(settings).await?;
+    let mut membership = journal::load_membership(&*disk)?;
+    let mut network = None;
+    let mut admission = None;
+    let joining = read_join_token(&folder)?;
+    if membership.is_some() || joining.is_some() {
+        check_ports(&settings.listen)?;
+        let cluster = membership.as_ref().map(|m| (m.cluster, m.epoch));
+        let cluster = cluster.or(joining.as_ref().map(|token| (token.cluster, token.epoch)));
+        let config = net_config(settings, keypair, incarnation, cluster.unwrap_or_default_pair());
+        network = Some(Arc::new(Libp2pNetwork::new(config, runtime)));
+    }
+    if let (None, Some(token), Some(network)) = (&membership, &joining, &network) {
+        let admitted = join(settings, key, token, network).await?;
+        journal::save_membership(&*disk, &admitted.membership)?;
+        membership = Some(admitted.membership.clone());
+        admission = Some(admitted);
+    }
+    if membership.is_some() {
+        remove_join_token(&folder)?;
+    }
+    let role = role_of(settings, membership.as_ref());
+    let node_settings = node_settings(settings, key, role, membership, incarnation);
+    let world = World {
+        network: network.map(|n| (Arc::clone(&n) as Arc<dyn Network>, n as Arc<dyn Peers>)),
+        clock: Arc::new(SystemClock),
+        executor,
+        disk,
+        entropy: Arc::new(SystemEntropy),
+        interfaces: vec![api_interface(settings, api, token)],
+    };
+    let node = node::start(node_settings, world).await?;
+    let addrs = node.parts().spec.read(|spec| spec.addrs.clone());
+    Ok(Running { node, api: address, addrs, admission, folder, _lock: lock })
+}
+
+/// Asks the token's masters over a network run of its own, before there is anything to supervise.
+async fn join(
+    settings: &Settings,
+    key: PeerKey,
+    token: &JoinToken,
+    network: &Arc<Libp2pNetwork>,
+) -> Result<Admission, EngineError> {
+    let run = network.start().await?;
+    let mut spec = spec_of(settings, key, settings.role);
+    if spec.addrs.is_empty() {
+        spec.addrs = network.listening();
+    }
+    // Nobody knows this node yet; whatever comes in is not for it.
+    let _inbound = run.inbound;
+    tokio::select! {
+        biased;
+        ended = run.driver => {
+            ended?;
+            Err(NetworkError { reason: "the network ended while joining".into() }.into())
+        }
+        joined = membership::join(&**network, token, &spec, JOIN_WITHIN) => Ok(joined?),
+    }
+}
+
+fn role_of(settings: &Settings, membership: Option<&Membership>) -> Role {
+    let known = membership.and_then(|m| m.members.iter().find(|member| member.id == m.node));
+    known.map_or(settings.role, |member| member.spec.role)
+}
+
+fn node_settings(
+    settings: &Settings,
+    key: PeerKey,
+    role: Role,
+    membership: Option<Membership>,
+    incarnation: Incarnation,
+) -> NodeSettings {
+    let ms = |duration: Duration| duration.as_millis() as u64;
+    let cluster = &settings.cluster;
+    let timing = Timing {
+        heartbeat_ms: ms(cluster.heartbeat),
+        lease_ms: ms(cluster.lease),
+        repair_grace_ms: ms(cluster.repair_grace),
+        beacon_ms: (ms(cluster.heartbeat) / 2).max(50),
+        ..Timing::default()
+    };
+    let hash_threads = settings.import.hash_threads.map_or_else(
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        |threads| threads as usize,
+    );
+    let mut seed = [0; 8];
+    seed.copy_from_slice(&key.0[..8]);
+    NodeSettings {
+        spec: spec_of(settings, key, role),
+        membership,
+        incarnation,
+        seed: u64::from_le_bytes(seed) ^ incarnation.0,
+        timing,
+        raft: RaftSettings {
+            tick_ms: ms(settings.raft.tick),
+            election_ticks: settings.raft.election_ticks as usize,
+            heartbeat_ticks: settings.raft.heartbeat_ticks as usize,
+            ..RaftSettings::default()
+        },
+        replication: replication::Config {
+            trim_settle_ms: timing.lease_ms.min(5_000),
+            ..replication::Config::default()
+        },
+        replicas_min: settings.pins.replicas_min,
+        replicas_max: settings.pins.replicas_max,
+        cache_bytes_max: settings.cache.max_bytes,
+        storage_bytes_max: settings.storage.max_bytes,
+        profile: settings.import.profile.as_str().to_owned(),
+        hash_threads,
+    }
+}
+
+/// What the node says of itself. No address: where it listens, known once it does.
+fn spec_of(settings: &Settings, key: PeerKey, role: Role) -> MemberSpec {
+    let gib = settings.storage.max_bytes >> 30;
+    MemberSpec {
+        key,
+        name: settings.name.clone(),
+        role,
+        addrs: advertised(&settings.listen, &settings.advertise),
+        zone: settings.zone.clone(),
+        weight: settings.weight.unwrap_or(u32::try_from(gib).unwrap_or(u32::MAX).max(1)),
+        hold: match role {
+            Role::Master => settings.pins.masters_hold,
+            Role::Worker | Role::Leecher => HoldPolicy::Auto,
+        },
+    }
+}
+
+/// What was set, or what is listened on; a wildcard stands for the address that leads out of this
+/// machine. A port that the kernel chooses is not known yet.
+pub fn advertised(listen: &[HostPort], advertise: &[HostPort]) -> Vec<String> {
+    if !advertise.is_empty() {
+        return advertise.iter().map(ToString::to_string).collect();
+    }
+    if listen.iter().any(|address| address.port == 0) {
+        return Vec::new();
+    }
+    let mut addrs = Vec::new();
+    for address in listen {
+        let text = if address.is_wildcard() {
+            match outward_ip(&address.to_string()) {
+                Some(ip) => SocketAddr::new(ip, address.port).to_string(),
+                None => continue,
+            }
+        } else {
+            address.to_string()
+        };
+        if !addrs.contains(&text) {
+            addrs.push(text);
+        }
+    }
+    addrs
+}
+
+/// The address that packets to the outside would carry; nothing is sent. Loopback on a machine without
+/// a way out.
+fn outward_ip(wildcard: &str) -> Option<std::net::IpAddr> {
+    let v6 = wildcard.starts_with('[');
+    // Documentation prefixes (RFC 5737, RFC 3849): they are routed like any other and belong to nobody.
+    let (local, remote) =
+        if v6 { ("[::]:0", "[2001:db8::1]:9") } else { ("0.0.0.0:0", "192.0.2.1:9") };
+    let socket = UdpSocket::bind(local).ok()?;
+    match socket.connect(remote).and_then(|()| socket.local_addr()) {
+        Ok(addr) => Some(addr.ip()),
+        Err(_) if v6 => None,
+        Err(_) => Some(std::net::Ipv4Addr::LOCALHOST.into()),
+    }
+}
+
+/// Finds out before anything is started whether somebody else listens there.
+fn check_ports(listen: &[HostPort]) -> Result<(), EngineError> {
+    let mut bound = Vec::new();
+    for address in listen {
+        if address.port == 0 {
+            continue;
+        }
+        let text = address.to_string();
+        match TcpListener::bind(&text) {
+            Ok(listener) => bound.push(listener),
+            // `[::]` covers IPv4 too on most systems; then the second bind meets the first.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && !bound.is_empty() => {}
+            Err(source) => return Err(EngineError::PortInUse { address: text, source }),
+        }
+    }
+    Ok(())
+}
+
+fn net_config(
+    settings: &Settings,
+    keypair: net::Keypair,
+    incarnation: Incarnation,
+    (cluster, epoch): (ClusterId, u64),
+) -> net::NetConfig {
+    let to_net = |address: &HostPort| address.to_string().parse().ok();
+    let mut config = net::NetConfig::new(keypair, net::ClusterId(cluster.0));
+    config.epoch = epoch;
+    config.incarnation = incarnation.0;
+    config.listen = settings.listen.iter().filter_map(to_net).collect();
+    config.advertise = settings.advertise.iter().filter_map(to_net).collect();
+    if !settings.gossip.enabled {
+        config.gossip = net::GossipMode::Disabled;
+    }
+    config.limits.control_calls.concurrent_per_peer = 256;
+    config
+}
+
+trait PairOrDefault {
+    fn unwrap_or_default_pair(self) -> (ClusterId, u64);
+}
+
+impl PairOrDefault for Option<(ClusterId, u64)> {
+    fn unwrap_or_default_pair(self) -> (ClusterId, u64) {
+        self.unwrap_or((ClusterId([0; 16]), 0))
+    }
+}
+
+async fn bind_api(settings: &Settings) -> Result<(Listener, ApiAddress), EngineError> {
+    let listener = Listener::bind(&settings.api.listen, exposure(settings)).await?;
+    let address = listener.address().clone();
+    Ok((listener, address))
+}
+
+fn exposure(settings: &Settings) -> Exposure {
+    if settings.api.expose { Exposure::Anywhere } else { Exposure::Local }
+}
+
+/// The local API as a child of the tree: started last, stopped first. The first run takes the listener
+/// that was bound before the node started, later ones bind anew.
+fn api_interface(settings: &Settings, first: Listener, token: ApiToken) -> Interface {
+    let first = Rc::new(RefCell::new(Some(first)));
+    let (folder, exposure) = (settings.folder.clone(), exposure(settings));
+    let address = settings.api.listen.clone();
+    Box::new(move |handle| {
+        let (first, folder, address) = (Rc::clone(&first), folder.clone(), address.clone());
+        let token = token.clone();
+        ChildSpec::task("api", move |ctx| {
+            let (bound, folder, address) =
+                (first.borrow_mut().take(), folder.clone(), address.clone());
+            let router = http::router(Arc::clone(&handle), token.clone());
+            async move {
+                let listener = match bound {
+                    Some(listener) => listener,
+                    None => Listener::bind(&address, exposure).await?,
+                };
+                api_folder::write_address(&folder, listener.address())?;
+                ctx.ready();
+                let serving = tokio::spawn(http::serve(listener, router, ctx.stopped()));
+                match serving.await {
+                    Ok(Ok(())) if ctx.is_stopped() => Ok(()),
+                    Ok(Ok(())) => Err(Fault::new("api", "the API ended by itself")),
+                    Ok(Err(error)) => Err(error.into()),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        })
+    })
+}
+
+fn open_disk(folder: &Path) -> Result<Arc<dyn Disk>, EngineError> {
+    let disk = RealDisk::new(folder).map_err(|source| EngineError::Folder {
+        path: folder.to_owned(),
+        source: FolderError::Disk(source),
+    })?;
+    Ok(Arc::new(disk))
+}
+
+fn open_folder(path: &Path, disk: Arc<dyn Disk>, expect: Expect) -> Result<Folder, EngineError> {
+    Folder::open(disk, expect)
+        .map_err(|source| EngineError::Folder { path: path.to_owned(), source })
+}
+
+fn file_error(path: PathBuf, source: io::Error) -> EngineError {
+    EngineError::File { path, source }
+}
+
+fn write_secret(path: &Path, text: &str) -> Result<(), EngineError> {
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        writeln!(file, "{text}")?;
+        file.sync_all()
+    };
+    write().map_err(|source| file_error(path.to_owned(), source))
+}
+
+fn write_file(path: &Path, text: &str) -> Result<(), EngineError> {
+    std::fs::write(path, text).map_err(|source| file_error(path.to_owned(), source))
+}
+
+fn read_text(path: &Path) -> Result<Option<String>, EngineError> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(file_error(path.to_owned(), source)),
+        Ok(metadata) if metadata.len() > SMALL_FILE_BYTES_MAX => {
+            return Err(EngineError::Malformed { path: path.to_owned(), expected: "a short text" });
+        }
+        Ok(_) => {}
+    }
+    let text = std::fs::read_to_string(path);
+    text.map(Some).map_err(|source| file_error(path.to_owned(), source))
+}
+
+fn read_key(path: &Path) -> Result<net::Keypair, EngineError> {
+    let malformed =
+        || EngineError::Malformed { path: path.to_owned(), expected: "a node's secret key" };
+    let text = read_text(path)?.ok_or_else(malformed)?;
+    let mut seed = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut seed).map_err(|_| malformed())?;
+    Ok(net::Keypair::from_seed(seed))
+}
+
+fn read_join_token(folder: &Path) -> Result<Option<JoinToken>, EngineError> {
+    let path = folder.join(JOIN_TOKEN_FILE);
+    let Some(text) = read_text(&path)? else { return Ok(None) };
+    JoinToken::from_text(&text)
+        .map(Some)
+        .map_err(|_| EngineError::Malformed { path, expected: "a join token" })
+}
+
+fn remove_join_token(folder: &Path) -> Result<(), EngineError> {
+    let path = folder.join(JOIN_TOKEN_FILE);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// A number for this run that no earlier one had, whatever the clock did; durable on return.
+fn next_incarnation(disk: &dyn Disk) -> Result<Incarnation, EngineError> {
+    let last = read_bounded(disk, INCARNATION_FILE, 64)?
+        .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u64>().ok())
+        .unwrap_or(0);
+    let next = SystemClock.wall_ms().max(last + 1);
+    write_atomic(disk, INCARNATION_FILE, next.to_string().as_bytes())
+        .map_err(|error| EngineError::SmallFile(error.into()))?;
+    Ok(Incarnation(next))
+}
