@@ -8,9 +8,10 @@ use std::fmt;
 
 use ipfs_kit_actors::ports::WorkLane;
 
+use crate::cluster::Cluster;
 use crate::rng::Rng;
+use crate::world::HostId;
 use crate::world::net::{Outage, Weather};
-use crate::world::{HostId, World};
 
 /// Pause between two faults, in milliseconds.
 const GAP_MIN_MS: u64 = 300;
@@ -384,8 +385,9 @@ impl Drawing<'_> {
     }
 }
 
-/// Carries out a fault of the world; crashes and restarts are the cluster's to do.
-pub fn disturb(world: &World, fault: &Fault) {
+/// Carries out a fault that is no crash and no restart.
+pub fn disturb(cluster: &Cluster, fault: &Fault) {
+    let world = &cluster.world;
     match fault {
         Fault::Crash { .. } | Fault::Restart { .. } => {}
         Fault::Partition { side, cut } => {

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod entropy;
 pub mod executor;
 pub mod net;
 

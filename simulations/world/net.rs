@@ -108,6 +108,11 @@ impl SimNetwork {
         self.state().gossip = switch;
     }
 
+    /// Loses every request for which this is true, from now on.
+    pub fn lose_requests(&self, which: fn(&[u8]) -> bool) {
+        self.state().losing = Some(which);
+    }
+
     /// Stops everything that `from` says to `to`; the other direction is another call.
     pub fn block(&self, from: HostId, to: HostId) {
         self.state().block(from, to);

@@ -60,7 +60,8 @@ impl State {
             self.cut_between(from, to, "the connection was reset");
             return;
         }
-        if self.rng.chance(self.weather.loss_per_mille) {
+        let is_losing = self.losing.is_some_and(|loses| loses(&bytes));
+        if is_losing || self.rng.chance(self.weather.loss_per_mille) {
             self.stats.calls_lost += 1;
             self.trace.event(format_args!("{from}>{to} call #{id} lost"));
             return;

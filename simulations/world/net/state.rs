@@ -123,6 +123,8 @@ pub(super) struct State {
     pub rng: Rng,
     pub weather: Weather,
     pub gossip: GossipSwitch,
+    /// Requests that never arrive.
+    pub losing: Option<fn(&[u8]) -> bool>,
     pub hosts: Vec<Endpoint>,
     pub by_key: BTreeMap<PeerKey, HostId>,
     pub links: BTreeMap<(HostId, HostId), Link>,
@@ -143,6 +145,7 @@ impl State {
             rng,
             weather: Weather::fair(),
             gossip: GossipSwitch::On,
+            losing: None,
             hosts: Vec::new(),
             by_key: BTreeMap::new(),
             links: BTreeMap::new(),

@@ -1,0 +1,147 @@
+//! `ipfs-kit-sim`: plays seeds and says which promises they break.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::process::ExitCode;
+
+use clap::Parser;
+use ipfs_kit_simulations::cluster::Sabotage;
+use ipfs_kit_simulations::runner::{Options, Print, Report, play, play_twice};
+
+/// Every so many seeds one is played twice, whatever was asked.
+const TWICE_EVERY: u64 = 10;
+
+/// Plays whole clusters in virtual time. A seed is a complete bug report: the same seed and the same
+/// options give the same events.
+#[derive(Parser, Debug)]
+#[command(name = "ipfs-kit-sim", version, about)]
+struct Arguments {
+    /// Plays one seed, twice, and compares.
+    #[arg(long, conflicts_with = "seeds", required_unless_present = "seeds")]
+    seed: Option<u64>,
+    /// Plays the seeds from A up to, not including, B.
+    #[arg(long, value_name = "A..B", value_parser = range)]
+    seeds: Option<Range<u64>>,
+    /// Virtual seconds of faults and users at work.
+    #[arg(long, value_name = "N", default_value_t = 90)]
+    seconds: u64,
+    /// Prints every event; the seed is played once.
+    #[arg(long)]
+    trace: bool,
+    /// Plays every seed twice and compares; otherwise one in ten of a range.
+    #[arg(long)]
+    replay: bool,
+    /// Switches the repair paths off: the checkers must notice. Exits 0 if every seed fails.
+    #[arg(long)]
+    disable_repair: bool,
+    /// Switches one repair path off.
+    #[arg(long, value_enum, value_name = "PATH")]
+    disable: Vec<RepairPath>,
+}
+
+/// A repair path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum RepairPath {
+    /// Followers asking for what they missed.
+    Feed,
+    /// The leader replacing lost copies.
+    Copies,
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("expected A..B")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
+    let range = number(from)?..number(to)?;
+    if range.is_empty() { Err("the range is empty".to_owned()) } else { Ok(range) }
+}
+
+impl Arguments {
+    fn options(&self) -> Options {
+        let mut sabotage: BTreeSet<Sabotage> = BTreeSet::new();
+        for path in &self.disable {
+            sabotage.insert(match path {
+                RepairPath::Feed => Sabotage::Feed,
+                RepairPath::Copies => Sabotage::Copies,
+            });
+        }
+        if self.disable_repair {
+            sabotage.extend([Sabotage::Feed, Sabotage::Copies]);
+        }
+        let print = if self.trace { Print::Events } else { Print::Nothing };
+        Options { churn_ms: self.seconds * 1_000, sabotage, print }
+    }
+
+    fn seeds(&self) -> Range<u64> {
+        match (&self.seeds, self.seed) {
+            (Some(range), _) => range.clone(),
+            (None, Some(seed)) => seed..seed + 1,
+            (None, None) => 0..0,
+        }
+    }
+
+    fn plays_twice(&self, seed: u64) -> bool {
+        !self.trace && (self.replay || self.seed.is_some() || seed % TWICE_EVERY == 0)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let options = arguments.options();
+    println!("{} {}: {options:?}", env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION"));
+    let (mut played, mut failed, mut diverged) = (0u64, 0u64, 0u64);
+    for seed in arguments.seeds() {
+        let began = RealTime::now();
+        let report = if arguments.plays_twice(seed) {
+            play_twice(seed, &options).unwrap_or_else(|(report, divergence)| {
+                diverged += 1;
+                println!("seed {seed} is not deterministic: {divergence}");
+                report
+            })
+        } else {
+            play(seed, &options)
+        };
+        println!("{report}; {:.1} s real", began.elapsed_s());
+        played += 1;
+        if !report.passed() {
+            failed += 1;
+            explain(&report, &options);
+        }
+    }
+    println!("{played} seeds, {failed} failed, {diverged} were not deterministic");
+    let expected = if options.sabotage.is_empty() { failed == 0 } else { failed == played };
+    if expected && diverged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What a failed run leaves for whoever looks into it.
+fn explain(report: &Report, options: &Options) {
+    for violation in &report.violations {
+        println!("  {violation}");
+    }
+    if !options.sabotage.is_empty() {
+        return;
+    }
+    print!("{}", report.schedule);
+    println!("the last events:");
+    for line in report.recent.iter().rev().take(40).rev() {
+        println!("{line}");
+    }
+    let (seed, seconds) = (report.seed, options.churn_ms / 1_000);
+    println!("replay: --seed {seed} --seconds {seconds} --trace");
+}
+
+/// The machine's own clock: how long a person waits.
+struct RealTime(std::time::Instant);
+
+impl RealTime {
+    fn now() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the program's own speed, outside of any run"
+        )]
+        Self(std::time::Instant::now())
+    }
+
+    fn elapsed_s(&self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+}

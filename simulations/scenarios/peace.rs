@@ -1,0 +1,58 @@
+//! Peace: all faults end, and the cluster must come to rest, show every byte and let go of what nobody
+//! needs.
+
+use ipfs_kit_core::id::Cid;
+
+use super::{LEECHER, client};
+use crate::checkers::{at_rest, last};
+use crate::cluster::Cluster;
+use crate::stage::{Broken, Stage};
+use crate::world::HostId;
+
+/// How long a healed cluster may take to come to rest, in milliseconds: its longest back-offs and leases, and
+/// the copies.
+pub const REST_MS: u64 = 240_000;
+/// How long what nobody needs may be kept, in milliseconds: three rounds of the collector.
+const COLLECT_MS: u64 = 70_000;
+
+/// Ends all faults and waits for it.
+pub async fn run(stage: &mut Stage) -> Result<(), Broken> {
+    stage.tell("peace");
+    heal(&mut stage.cluster.borrow_mut());
+    stage.until("rest after the churn", REST_MS, at_rest).await?;
+    scan(stage)?;
+    stage.tell("the leecher reads everything");
+    let live: Vec<Cid> = {
+        let cluster = stage.cluster.borrow();
+        let (_, leader) =
+            cluster.leader().ok_or_else(|| Broken::new("LIVE-1", "nobody leads".into()))?;
+        leader.state(|state| state.pins().keys().cloned().collect()).unwrap_or_default()
+    };
+    for cid in &live {
+        client::read_back(stage, LEECHER, cid).await?;
+    }
+    stage.until("only what is needed is kept", COLLECT_MS, collected).await?;
+    stage.until("rest after the scan", REST_MS, at_rest).await?;
+    scan(stage)
+}
+
+/// Ends everything that was wrong, and starts whatever is down.
+pub fn heal(cluster: &mut Cluster) {
+    cluster.world.calm();
+    for number in 0..cluster.machines().len() {
+        cluster.start(HostId(number));
+    }
+}
+
+fn scan(stage: &Stage) -> Result<(), Broken> {
+    let found = last(&stage.cluster.borrow(), &stage.ledger.borrow());
+    if found.is_empty() { Ok(()) } else { Err(Broken { found }) }
+}
+
+fn collected(cluster: &Cluster) -> Result<(), String> {
+    for (host, handle) in cluster.running() {
+        crate::checkers::last::collected(&handle)
+            .map_err(|missing| format!("{}: {missing}", cluster.world.host(host).name))?;
+    }
+    Ok(())
+}
