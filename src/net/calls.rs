@@ -178,8 +178,8 @@ where
 {
     let (mut reader, mut writer) = stream.split();
     let send = async {
-        frame::write_bytes(&mut writer, &request.header(remaining), stall).await?;
-        frame::write_bytes(&mut writer, &request.payload, stall).await?;
+        let header = request.header(remaining);
+        frame::write_framed(&mut writer, &header, &request.payload, stall).await?;
         frame::flush(&mut writer, stall).await
     };
     // A callee that is busy answers before it has read the request: read while writing. When the

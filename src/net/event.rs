@@ -111,7 +111,8 @@ pub enum Event {
         peer: PeerKey,
         /// On which lane.
         lane: Lane,
-        /// How many at least: what the kernel had already taken is not known.
+        /// How many were not handed to the kernel whole. An estimate of the loss: some of the last
+        /// batch may have arrived, and some of what the kernel had taken may not.
         messages: u64,
     },
     /// A member calls; answer with [`InboundCall::reply`].

@@ -17,6 +17,8 @@ mod tests;
 const FIRST_RESERVE_BYTES: usize = 64 << 10;
 /// Bytes that one read or write moves before its stall limit starts again.
 const STEP_BYTES: usize = 256 << 10;
+/// Up to this size copying a payload is cheaper than sending it apart from its header.
+pub(crate) const SMALL_BYTES: usize = 16 << 10;
 
 /// Why a frame could not be moved. The stream is unusable afterwards.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +101,24 @@ where
         timeout(stall, writer.write_all(step)).await.map_err(|_| FrameError::Stalled)??;
     }
     Ok(())
+}
+
+/// Writes a header and its payload, without a flush; as one piece where the payload is small, for
+/// each piece costs a Yamux frame and a Noise message.
+pub(crate) async fn write_framed<W>(
+    writer: &mut W,
+    header: &[u8],
+    payload: &[u8],
+    stall: Duration,
+) -> Result<(), FrameError>
+where
+    W: AsyncWrite + Unpin,
+{
+    if payload.len() > SMALL_BYTES {
+        write_bytes(writer, header, stall).await?;
+        return write_bytes(writer, payload, stall).await;
+    }
+    write_bytes(writer, &[header, payload].concat(), stall).await
 }
 
 /// Flushes what was written.

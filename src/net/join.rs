@@ -85,8 +85,7 @@ where
     let mut head = [0; REQUEST_HEAD_LEN];
     head[..16].copy_from_slice(&cluster_id.0);
     head[16..].copy_from_slice(&wire_len(request.len()).to_be_bytes());
-    frame::write_bytes(stream, &head, limit).await?;
-    frame::write_bytes(stream, request, limit).await?;
+    frame::write_framed(stream, &head, request, limit).await?;
     frame::flush(stream, limit).await?;
     let [status, rest @ ..] = frame::read_header::<ANSWER_HEAD_LEN, _>(stream, limit).await?;
     let [a, b, c, d, len @ ..] = rest;
@@ -130,8 +129,7 @@ where
         head[0] = status as u8;
         head[1..5].copy_from_slice(&retry_after_ms.to_be_bytes());
         head[5..].copy_from_slice(&wire_len(payload.len()).to_be_bytes());
-        frame::write_bytes(&mut stream, &head, server.limit).await?;
-        frame::write_bytes(&mut stream, &payload, server.limit).await?;
+        frame::write_framed(&mut stream, &head, &payload, server.limit).await?;
         stream.close().await?;
         Ok(())
     };

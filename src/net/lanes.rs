@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::io::{AsyncRead, AsyncWrite};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,9 @@ use crate::streams::Proto;
 
 #[cfg(test)]
 mod tests;
+
+/// Small messages that wait together are written together, up to this size.
+const BATCH_BYTES: usize = 64 << 10;
 
 /// A kind of ordered traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,6 +153,7 @@ pub(crate) async fn write_lane(
         async move { losses.send(LaneLoss { peer, lane, messages }).await.unwrap_or_default() }
     };
     let mut stream = None;
+    let mut batch = BytesMut::new();
     let mut in_hand = 0;
     let work = async {
         while let Some(first) = queue.next().await {
@@ -159,11 +163,13 @@ pub(crate) async fn write_lane(
                     Some(stream) => stream,
                     none => none.insert(opener.open(lane.proto()).await.map_err(io::Error::other)?),
                 };
-                write_frame(stream, &first).await?;
+                batch.clear();
+                put_frame(stream, &mut batch, &first).await?;
                 while let Some(next) = queue.try_next() {
                     in_hand += 1;
-                    write_frame(stream, &next).await?;
+                    put_frame(stream, &mut batch, &next).await?;
                 }
+                write_patiently(stream, &batch).await?;
                 frame::flush(stream, stall).await
             };
             if let Err(error) = written.await {
@@ -189,15 +195,38 @@ pub(crate) async fn write_lane(
     }
 }
 
-/// Writes one frame. No stall limit: a receiver that does not read is back-pressure, and a dead
-/// connection is found by the pings.
-async fn write_frame<W>(writer: &mut W, message: &[u8]) -> Result<(), FrameError>
+/// Adds a frame to the batch, which goes out when it is large enough.
+async fn put_frame<W>(
+    writer: &mut W,
+    batch: &mut BytesMut,
+    message: &[u8],
+) -> Result<(), FrameError>
 where
     W: AsyncWrite + Unpin,
 {
     let len = u32::try_from(message.len()).expect("checked against the lane's limit");
-    frame::write_bytes(writer, &len.to_be_bytes(), Duration::MAX).await?;
-    frame::write_bytes(writer, message, Duration::MAX).await
+    batch.put_u32(len);
+    if message.len() <= frame::SMALL_BYTES {
+        batch.put_slice(message);
+        if batch.len() < BATCH_BYTES {
+            return Ok(());
+        }
+    }
+    write_patiently(writer, batch).await?;
+    batch.clear();
+    match message.len() <= frame::SMALL_BYTES {
+        true => Ok(()),
+        false => write_patiently(writer, message).await,
+    }
+}
+
+/// Writes without a stall limit: a receiver that does not read is back-pressure, and a dead
+/// connection is found by the pings.
+async fn write_patiently<W>(writer: &mut W, bytes: &[u8]) -> Result<(), FrameError>
+where
+    W: AsyncWrite + Unpin,
+{
+    frame::write_bytes(writer, bytes, Duration::MAX).await
 }
 
 /// A received message that waits for the owner; holds its bytes' places in the bound until taken.
@@ -232,12 +261,13 @@ impl LaneInlet {
 pub(crate) async fn read_lane<R>(
     inlet: LaneInlet,
     from: PeerKey,
-    mut reader: R,
+    reader: R,
     stall: Duration,
 ) -> Result<(), FrameError>
 where
     R: AsyncRead + Unpin,
 {
+    let mut reader = BufReader::with_capacity(BATCH_BYTES, reader);
     loop {
         // Between two messages silence is normal.
         let len = match frame::read_header::<4, _>(&mut reader, Duration::MAX).await {

@@ -138,7 +138,6 @@ where
     let mut head = [0; RESPONSE_HEADER_LEN];
     head[0] = status as u8;
     head[1..].copy_from_slice(&wire_len(len).to_be_bytes());
-    frame::write_bytes(writer, &head, stall).await?;
-    frame::write_bytes(writer, &payload, stall).await?;
+    frame::write_framed(writer, &head, &payload, stall).await?;
     Ok(tokio::time::timeout(stall, writer.close()).await.map_err(|_| FrameError::Stalled)??)
 }

@@ -40,8 +40,11 @@ async fn a_reader_keeps_order_and_stops_when_its_owner_does() {
     let reader = tokio::spawn(read_lane(inlet, sender(), far.compat(), STALL));
     let writer = tokio::spawn(async move {
         let mut near = near.compat();
+        let mut batch = BytesMut::new();
         for at in 0..100_u32 {
-            write_frame(&mut near, &at.to_be_bytes()).await.unwrap();
+            put_frame(&mut near, &mut batch, &at.to_be_bytes()).await.unwrap();
+            write_patiently(&mut near, &batch).await.unwrap();
+            batch.clear();
         }
     });
     // The owner takes nothing: the pipe and the queue hold far fewer than all messages.
@@ -54,6 +57,26 @@ async fn a_reader_keeps_order_and_stops_when_its_owner_does() {
     }
     writer.await.unwrap();
     reader.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn frames_of_all_sizes_keep_their_bounds_in_a_batch() {
+    let sizes = [0, 1, frame::SMALL_BYTES, frame::SMALL_BYTES + 1, BATCH_BYTES, 5, 300_000, 0];
+    let mut wire = futures_util::io::Cursor::new(Vec::new());
+    let mut batch = BytesMut::new();
+    for (at, size) in sizes.into_iter().enumerate() {
+        let message = vec![u8::try_from(at).unwrap(); size];
+        put_frame(&mut wire, &mut batch, &message).await.unwrap();
+    }
+    write_patiently(&mut wire, &batch).await.unwrap();
+    let wide = LaneLimits { inbound_messages: sizes.len(), ..LIMITS };
+    let (inlet, mut received) = LaneInlet::new(Lane::Feed, wide);
+    read_lane(inlet, sender(), wire.into_inner().as_slice(), STALL).await.unwrap();
+    for (at, size) in sizes.into_iter().enumerate() {
+        let message = received.recv().await.unwrap().bytes;
+        assert_eq!(message, vec![u8::try_from(at).unwrap(); size]);
+    }
+    assert!(received.recv().await.is_none());
 }
 
 #[tokio::test]
