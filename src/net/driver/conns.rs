@@ -23,7 +23,7 @@ use crate::identity::PeerKey;
 use crate::lanes::{Lane, lane_queue, write_lane};
 use crate::links::{ConnectedPeer, Opener, PeerLink};
 use crate::redial::Retry;
-use crate::registry::{Link, PeerEntry};
+use crate::registry::{Link, PeerEntry, Rights};
 use crate::streams::Inbound;
 
 /// Streams that may come before the hello's end is known here.
@@ -201,7 +201,7 @@ impl Driver {
         };
         self.peers.insert(peer, entry);
         self.redial.up(&peer);
-        self.learn_registered_addrs(&peer);
+        self.set_addrs(&peer, &[]);
         self.tell(Event::PeerUp { peer, incarnation, addr, direction });
         self.resolve_waiters(&peer, Ok(()));
     }
@@ -282,6 +282,7 @@ impl Driver {
         for id in changed_class {
             self.close(id, DownReason::Removed);
         }
+        self.end_lanes_without_right();
         let left: Vec<_> =
             self.registry.keys().filter(|peer| !registry.contains_key(peer)).copied().collect();
         for peer in left {
@@ -293,6 +294,20 @@ impl Driver {
         let peers = &self.peers;
         self.redial.set(kept, |peer| peers.contains_key(peer), now);
         self.dial_due(now);
+    }
+
+    /// A right that was withdrawn ends the lane that it opened.
+    fn end_lanes_without_right(&mut self) {
+        for (key, peer) in &mut self.peers {
+            let rights = self.membership.rights(&key.to_peer_id()).unwrap_or(Rights::NONE);
+            peer.readers.retain(|lane, (reader, _)| {
+                let keeps = rights.contains(lane.right());
+                if !keeps {
+                    reader.cancel();
+                }
+                keeps
+            });
+        }
     }
 
     pub(super) fn on_deadline(&mut self, connection_id: ConnectionId) {

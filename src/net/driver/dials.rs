@@ -9,7 +9,6 @@ use libp2p::swarm::{ConnectionId, DialError as SwarmDialError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::conns::Class;
 use super::{Driver, Report};
 use crate::addr::NetAddr;
 use crate::admission::DialTo;
@@ -187,11 +186,6 @@ impl Driver {
             self.tell(Event::DialFailed { peer, failures, errors: errors.clone() });
         }
         self.resolve_waiters(&peer, Err(ConnectError::Dial { errors }));
-    }
-
-    /// Whether a connection of this class belongs to a member.
-    pub(super) fn is_member(&self, connection_id: &ConnectionId) -> bool {
-        self.conns.get(connection_id).is_some_and(|conn| conn.class == Class::Member)
     }
 }
 

@@ -65,12 +65,15 @@ impl Driver {
                 self.on_ping(ping.connection, ping.result.is_ok());
             }
             ClusterBehaviourEvent::Identify(identify::Event::Received {
-                peer_id,
                 connection_id,
                 info,
-            }) if self.is_member(&connection_id) => {
-                let addrs = info.listen_addrs.iter().filter_map(NetAddr::from_multiaddr);
-                self.add_addrs(&peer_id, addrs.take(MAX_ADDRS_PER_PEER).collect());
+                ..
+            }) => {
+                let told = info.listen_addrs.iter().filter_map(NetAddr::from_multiaddr);
+                let told: Vec<_> = told.take(MAX_ADDRS_PER_PEER).collect();
+                if let Some(peer) = self.conns.get(&connection_id).map(|conn| conn.peer) {
+                    self.set_addrs(&peer, &told);
+                }
             }
             ClusterBehaviourEvent::Kad(kad::Event::OutboundQueryProgressed {
                 result: kad::QueryResult::GetClosestPeers(result),
@@ -269,18 +272,16 @@ impl Driver {
         }
     }
 
-    /// Tells the DHT where the registry says that a connected member is.
-    pub(super) fn learn_registered_addrs(&mut self, peer: &PeerKey) {
-        if let Some(entry) = self.registry.get(peer) {
-            let addrs = entry.addrs.iter().take(MAX_ADDRS_PER_PEER).cloned().collect();
-            self.add_addrs(&peer.to_peer_id(), addrs);
-        }
-    }
-
-    fn add_addrs(&mut self, peer: &PeerId, addrs: Vec<NetAddr>) {
+    /// Tells the DHT where a connected member is: where the registry says, and where it says
+    /// itself. Replaces what was told before, so that nobody can fill the table.
+    pub(super) fn set_addrs(&mut self, peer: &PeerKey, told: &[NetAddr]) {
+        let Some(entry) = self.registry.get(peer) else { return };
+        let registered = entry.addrs.iter().take(MAX_ADDRS_PER_PEER);
+        let peer_id = peer.to_peer_id();
         let kad = self.swarm.behaviour_mut().kad.inner_mut();
-        for addr in addrs {
-            kad.add_address(peer, addr.to_multiaddr());
+        kad.remove_peer(&peer_id);
+        for addr in registered.chain(told) {
+            kad.add_address(&peer_id, addr.to_multiaddr());
         }
     }
 

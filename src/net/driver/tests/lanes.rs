@@ -106,6 +106,37 @@ async fn the_raft_lane_needs_its_right() {
 }
 
 #[tokio::test]
+async fn a_withdrawn_right_ends_the_lane_it_opened() {
+    let [mut first, mut second] = start_all().await;
+    introduce(&mut first, &mut second).await;
+    first.net.send(second.key, Lane::Raft, "with the right".into()).unwrap();
+    assert_eq!(until_message(&mut second, Lane::Raft).await, "with the right");
+    let (key, mut entry) = first.entry(Link::OnDemand);
+    entry.rights = Rights::AUTHOR_STATUS;
+    register(&second, &[(key, entry)]).await;
+    first.net.send(second.key, Lane::Raft, "without".into()).unwrap();
+    first.net.send(second.key, Lane::Feed, "marker".into()).unwrap();
+    assert_eq!(until_message(&mut second, Lane::Feed).await, "marker");
+    // The stream that was open is reset: at last the sender learns that messages are lost.
+    eventually("the sender learns of the loss", async || {
+        first.net.send(second.key, Lane::Raft, "without".into()).unwrap();
+        matches!(first.events.try_recv(), Some(Event::LaneLost { lane: Lane::Raft, .. }))
+    })
+    .await;
+    register(&second, &[first.entry(Link::OnDemand)]).await;
+    // With the right given back the lane works again.
+    eventually("the lane is open again", async || {
+        first.net.send(second.key, Lane::Raft, "again".into()).unwrap();
+        match second.events.try_recv() {
+            Some(Event::Message { lane: Lane::Raft, bytes, .. }) => bytes == "again",
+            _ => false,
+        }
+    })
+    .await;
+    assert!(second.net.is_connected(&first.key));
+}
+
+#[tokio::test]
 async fn a_lane_goes_on_after_a_reconnect_and_counts_what_it_lost() {
     let mut first = start(config(1)).await;
     let mut slow = config(2);
