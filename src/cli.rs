@@ -42,6 +42,10 @@ const WORKER_THREADS: usize = 2;
 /// Bytes of standard output that are written at once.
 const STDOUT_LEN_BYTES: usize = 64 * 1024;
 
+/// Says where the API is, like `--api`. For commands that talk to a node; one that runs a node listens
+/// where its configuration says.
+const API_VARIABLE: &str = "IPFS_KIT_API";
+
 /// Runs what was typed. `run_node` does what makes or runs nodes, which is the composition root's.
 pub fn main(run_node: impl FnOnce(&Globals, NodeCommand) -> VerbResult) -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().collect();
@@ -53,8 +57,10 @@ pub fn main(run_node: impl FnOnce(&Globals, NodeCommand) -> VerbResult) -> ExitC
     let result = match cli.command {
         Command::Node(command) => run_node(&cli.globals, command),
         Command::Client(command) => {
+            let mut globals = cli.globals;
+            globals.api = globals.api.or_else(|| std::env::var(API_VARIABLE).ok());
             let stdout = BufWriter::with_capacity(STDOUT_LEN_BYTES, std::io::stdout());
-            run_client(&cli.globals, command, stdout)
+            run_client(&globals, command, stdout)
         }
     };
     finish(result, format)

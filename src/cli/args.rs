@@ -39,8 +39,9 @@ pub struct Globals {
     /// The configuration file [default: config.yaml in the folder]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The local API: host:port or unix:PATH [default: what the running node wrote into its folder]
-    #[arg(long, global = true, value_name = "ADDRESS", env = "IPFS_KIT_API")]
+    /// The local API: host:port or unix:PATH [env: IPFS_KIT_API, for commands that talk to a node]
+    /// [default: what the running node wrote into its folder]
+    #[arg(long, global = true, value_name = "ADDRESS")]
     pub api: Option<String>,
     /// The file that holds the API's token [default: api.token in the folder]
     #[arg(long, global = true, value_name = "FILE", env = "IPFS_KIT_TOKEN_FILE")]

@@ -42,9 +42,13 @@ struct Target {
 impl Client {
     /// Finds the node that flags, environment and configuration mean. Nothing is sent yet.
     pub fn open(globals: &Globals) -> Result<Self, CliError> {
-        let loaded = config::load(&globals.sources(Vec::new()))?;
+        Self::of(globals, &config::load(&globals.sources(Vec::new()))?)
+    }
+
+    /// The same, with the configuration at hand.
+    pub fn of(globals: &Globals, loaded: &Loaded) -> Result<Self, CliError> {
         let folder = loaded.settings.folder.clone();
-        let address = find_address(globals, &loaded)?;
+        let address = find_address(globals, loaded)?;
         let token_path = match &globals.token_file {
             Some(path) => path.clone(),
             None => folder.join(folder::TOKEN_FILE),
@@ -105,9 +109,8 @@ impl Client {
         let producer = tokio::task::spawn_blocking(move || {
             let mut writer = sender.into_blocking();
             let produced = produce(&mut writer)?;
-            writer.finish().map_err(|error| {
-                CliError::new("E_UPLOAD", "the node stopped taking the upload").because(&error)
-            })?;
+            // The node may stop at the archive's own end; whether it has all is in its answer.
+            let _ = writer.finish();
             Ok::<T, CliError>(produced)
         });
         let mut request = self.request(Method::PUT, "/add").query(options);
@@ -232,15 +235,11 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> CliError {
         let Target { folder, address } = &self.target;
-        let cause: &(dyn std::error::Error + 'static) = error;
-        if !error.is_connect() {
-            let message = format!("the connection to the node at {address} broke");
-            return CliError::new("E_IO", message).because(cause);
+        if error.is_connect() {
+            return no_node(folder).because(innermost(error));
         }
-        let message = format!("no node is running in {}", folder.display());
-        CliError::new("E_NO_NODE", message)
-            .because(cause)
-            .hint(format!("start it: ipfs-kit up --folder {}", folder.display()))
+        CliError::new("E_IO", format!("the connection to the node at {address} broke"))
+            .because(innermost(error))
     }
 
     /// Why a download broke off: the node remembers it for a while.
@@ -282,15 +281,34 @@ impl Download {
 fn find_address(globals: &Globals, loaded: &Loaded) -> Result<ApiAddress, CliError> {
     if let Some(text) = &globals.api {
         return text.parse().map_err(|error: config::address::AddressError| {
-            CliError::new("E_USAGE", "--api is not valid").because(&error)
+            CliError::new("E_USAGE", "the API's address is not valid").because(&error)
         });
     }
     let written = folder::read_address(&loaded.settings.folder)
         .map_err(|error| CliError::new("E_IO", error.to_string()).because_source(&error))?;
-    match written {
-        Some(address) => Ok(address),
-        None => Ok(loaded.settings.api.listen.clone()),
+    match (written, &loaded.settings.api.listen) {
+        (Some(address), _) => Ok(address),
+        // Only a running node knows which port the kernel chose.
+        (None, ApiAddress::Tcp(address)) if address.port == 0 => {
+            Err(no_node(&loaded.settings.folder))
+        }
+        (None, listen) => Ok(listen.clone()),
     }
+}
+
+fn no_node(folder: &Path) -> CliError {
+    let folder = folder.display();
+    CliError::new("E_NO_NODE", format!("no node is running in {folder}"))
+        .hint(format!("start it: ipfs-kit up --folder {folder}"))
+}
+
+/// What really happened, below the layers of the HTTP client.
+fn innermost(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 fn no_token(error: &FolderError, folder: &Path) -> CliError {

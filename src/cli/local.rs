@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use super::args::{Cli, ConfigCommand, Globals, HelpArgs};
 use super::error::{CliError, Done, VerbResult, errors_text, exit_codes_text};
 use super::output::{Column, Format, Output, Show, text};
-use super::progress::Verbosity;
-use super::session::to_value;
-use crate::config::{self, Loaded};
+use super::session::{to_value, warn};
+use crate::config;
 
 static SETTINGS: &[Column] = &[Column::text("KEY", "/key"), Column::text("VALUE", "/value")];
 
@@ -74,15 +73,6 @@ pub fn config<W: Write>(
     }
     warn(globals, &loaded);
     Ok(Done::Fully)
-}
-
-/// Says what looks like a mistake in the configuration.
-fn warn(globals: &Globals, loaded: &Loaded) {
-    if globals.verbosity() >= Verbosity::Normal {
-        for warning in &loaded.warnings {
-            eprintln!("warning: {warning}");
-        }
-    }
 }
 
 /// Runs `version`.

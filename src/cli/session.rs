@@ -10,6 +10,7 @@ use super::client::Client;
 use super::error::{CliError, Halt};
 use super::output::{Column, Format, Output};
 use super::progress::{Progress, Verbosity};
+use crate::config::{self, Loaded};
 
 /// One command being run.
 pub struct Session<W: Write> {
@@ -23,7 +24,9 @@ pub struct Session<W: Write> {
 impl<W: Write> Session<W> {
     /// Finds the node that the flags mean. Nothing is sent yet.
     pub fn open(globals: &Globals, out: Output<W>) -> Result<Self, CliError> {
-        let client = Client::open(globals)?;
+        let loaded = config::load(&globals.sources(Vec::new()))?;
+        warn(globals, &loaded);
+        let client = Client::of(globals, &loaded)?;
         Ok(Self { client, out, globals: globals.clone() })
     }
 
@@ -100,6 +103,15 @@ impl<W: Write> Session<W> {
             return Ok(());
         }
         Err(CliError::new("E_INTERRUPTED", "not confirmed; nothing was changed"))
+    }
+}
+
+/// Says what looks like a mistake in the configuration and may be none.
+pub fn warn(globals: &Globals, loaded: &Loaded) {
+    if globals.verbosity() >= Verbosity::Normal {
+        for warning in &loaded.warnings {
+            eprintln!("warning: {warning}");
+        }
     }
 }
 

@@ -164,6 +164,9 @@ impl FromStr for ApiAddress {
         if path.is_empty() || path.contains('\0') {
             return Err(AddressError::new(text, "a path is missing; write unix:PATH"));
         }
+        if path.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(AddressError::new(text, "the path is no UTF-8"));
+        }
         if path.len() > SOCKET_PATH_LEN_BYTES_MAX {
             return Err(AddressError::new(text, "a socket's path has at most 103 bytes"));
         }

@@ -393,6 +393,9 @@ fn read_folder(text: &str) -> Result<Value, String> {
     if text.is_empty() {
         return Err("it must not be empty".to_owned());
     }
+    if text.contains(char::REPLACEMENT_CHARACTER) {
+        return Err("the path is no UTF-8".to_owned());
+    }
     if text.len() > TEXT_LEN_BYTES_MAX || text.contains('\0') {
         return Err("no path can look like this".to_owned());
     }

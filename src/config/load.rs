@@ -49,7 +49,9 @@ impl Sources {
     /// What this process has: environment, home, host name, current folder.
     pub fn of_process(flags: Vec<Flag>, file: Option<PathBuf>) -> Self {
         let environment: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            // What is no UTF-8 becomes a replacement character, which every form refuses.
+            .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
             .collect();
         Self {
@@ -282,13 +284,23 @@ fn collect_leaves<'a>(
     }
 }
 
+/// Reads a value through its form; relative paths in it are made absolute.
 fn read_value(key: &Key, value: &Value, base: &Path, sources: &Sources) -> Result<Value, String> {
     let value = key.form.read(value)?;
+    let utf8 = |path: &Path| match path.to_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Err("the path is no UTF-8".to_owned()),
+    };
     match (&key.form, value.as_str()) {
-        (Form::Folder, Some(text)) => absolute(text, base, sources)
-            .to_str()
-            .map(Value::from)
-            .ok_or_else(|| "the path is no UTF-8".to_owned()),
+        (Form::Folder, Some(text)) => utf8(&absolute(text, base, sources)).map(Value::from),
+        (Form::Api, Some(text)) => match text.strip_prefix("unix:") {
+            // Once more through its form: the whole path may be too long for a socket.
+            Some(path) => {
+                let path = utf8(&absolute(path, base, sources))?;
+                key.form.read(&Value::from(format!("unix:{path}")))
+            }
+            None => Ok(value),
+        },
         _ => Ok(value),
     }
 }

@@ -67,6 +67,9 @@ async fn what_is_no_running_node_is_said_clearly() {
     let absent_socket = Globals { api: Some("unix:/nonexistent/socket".into()), ..globals.clone() };
     let error = Client::open(&absent_socket).unwrap().call("status", &json!({})).await.unwrap_err();
     assert_eq!(error.code(), "E_NO_NODE");
+    folder::remove_address(&folder).unwrap();
+    std::fs::write(folder.join("config.yaml"), "api: {listen: '127.0.0.1:0'}\n").unwrap();
+    assert_eq!(Client::open(&globals).unwrap_err().code(), "E_NO_NODE");
     let nonsense = Globals { api: Some("nowhere".into()), ..globals };
     assert_eq!(Client::open(&nonsense).unwrap_err().code(), "E_USAGE");
 }

@@ -150,3 +150,29 @@ fn a_host_name_becomes_a_valid_name() {
     assert_eq!(host_name(""), "node");
     assert_eq!(host_name(&"x".repeat(100)).len(), 64);
 }
+
+#[test]
+fn a_relative_socket_lies_beside_the_file_or_in_the_current_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let mut sources = with_file(home.path(), "config.yaml", "api:\n  listen: unix:api.sock\n");
+    let listen = |sources: &Sources| load(sources).unwrap().settings.api.listen.to_string();
+    let here = |name: &str| format!("unix:{}", home.path().join(name).display());
+    assert_eq!(listen(&sources), here("api.sock"));
+    sources.environment.insert("IPFS_KIT_API_LISTEN".to_owned(), "unix:~/b.sock".to_owned());
+    assert_eq!(listen(&sources), here("b.sock"));
+    sources.current_folder = home.path().join("x".repeat(100));
+    sources.environment.insert("IPFS_KIT_API_LISTEN".to_owned(), "unix:c.sock".to_owned());
+    assert!(load(&sources).unwrap_err().to_string().contains("103 bytes"));
+}
+
+#[test]
+fn text_that_is_no_utf8_is_refused_rather_than_guessed() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, value) in
+        [("IPFS_KIT_FOLDER", "/a\u{fffd}"), ("IPFS_KIT_API_LISTEN", "unix:/\u{fffd}")]
+    {
+        let mut sources = with_file(home.path(), "config.yaml", "");
+        sources.environment.insert(name.to_owned(), value.to_owned());
+        assert!(load(&sources).unwrap_err().to_string().contains("no UTF-8"), "{name}");
+    }
+}
