@@ -81,7 +81,7 @@ impl ClusterCtlActor {
         let me = ctx.own_ref();
         tokio::task::spawn_local(async move {
             let submit = Submit { op: op.clone(), within: WITHIN };
-            let result = match coordination.ask(submit).await {
+            let result = match coordination.ask_within(submit, WITHIN * 2).await {
                 Ok(outcome) => outcome.map(drop),
                 Err(error) => Err(SubmitError::NoLeader {
                     within_ms: WITHIN.as_millis() as u64,

@@ -25,7 +25,7 @@ pub struct AppliedEntry {
 pub struct Applied {
     /// The history epoch.
     pub epoch: u64,
-    /// The entries.
+    /// The entries; none: the whole state was replaced by a snapshot.
     pub entries: Arc<Vec<AppliedEntry>>,
 }
 

@@ -67,6 +67,19 @@ impl Journal {
         );
     }
 
+    /// Remembers, later, where the masters are: the one thing without which a restarted node finds nobody.
+    pub fn save_membership(&self, membership: Membership) {
+        let disk = Arc::clone(&self.disk);
+        self.executor.run(
+            WorkLane::Files,
+            Box::new(move || {
+                if let Err(reason) = save_membership(&*disk, &membership) {
+                    tracing::warn!(%reason, "where the masters are is not remembered");
+                }
+            }),
+        );
+    }
+
     /// The view as it was remembered; a damaged one is as good as none.
     pub fn load_view(&self) -> Option<View> {
         match load(&*self.disk, VIEW_FILE, VIEW_MAGIC, VIEW_BYTES_MAX) {

@@ -75,7 +75,10 @@ pub async fn join(
         for (key, addr) in &targets {
             match peers.join((*addr).clone(), *key, request.clone()).await {
                 Ok(answer) => match read_reply(&answer, token)? {
-                    Ok(admission) => return Ok(admission),
+                    Ok(mut admission) => {
+                        remember_where(&mut admission.membership, *key, addr);
+                        return Ok(admission);
+                    }
                     Err(reason) => tried.push(format!("{addr}: {reason}")),
                 },
                 Err(JoinError::Mismatch { addr, reason }) => {
@@ -91,6 +94,15 @@ pub async fn join(
             return Err(JoinFailure::NoMaster { within_s: within.as_secs(), tried });
         }
         tokio::time::sleep(ROUND_PAUSE).await;
+    }
+}
+
+/// The address that has just worked is good whatever the registry says.
+fn remember_where(membership: &mut Membership, key: PeerKey, addr: &str) {
+    for member in membership.members.iter_mut().filter(|member| member.spec.key == key) {
+        if !member.spec.addrs.iter().any(|known| known == addr) {
+            member.spec.addrs.insert(0, addr.to_owned());
+        }
     }
 }
 

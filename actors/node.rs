@@ -34,7 +34,7 @@ use crate::operations::Operations;
 use crate::outcomes::Outcomes;
 use crate::ports::{Clock, Entropy, Executor, Network, Peers};
 use crate::rpc::Rpc;
-use crate::settings::NodeSettings;
+use crate::settings::{Membership, NodeSettings};
 use crate::shared::{Shared, SharedState, SharedView, scope_of};
 use crate::store::Flights;
 use crate::supervision::{ActorRef, ChildSpec, Exit, Root, SpecError, Tree, launch};
@@ -254,6 +254,18 @@ pub async fn start(settings: NodeSettings, world: World) -> Result<RunningNode, 
     if let Err(exit) = root.ready().await {
         return Err(StartError::NotReady { reason: format!("{exit:?}") });
     }
+    let operations = Arc::downgrade(&wired.operations);
+    wired.lease_is_over.write(|judge| {
+        *judge = Some(Arc::new(move |root| {
+            let operations = operations.upgrade();
+            Box::pin(async move {
+                match operations {
+                    Some(operations) => operations.lease_is_over(root).await,
+                    None => false,
+                }
+            })
+        }));
+    });
     let api: Arc<dyn api::Node> = Arc::new(Handle(Arc::clone(&wired.operations)));
     let farewell = wired.farewell;
     Ok(RunningNode { root, api, parts: wired.operations, tree, expelled, farewell })
@@ -302,9 +314,24 @@ fn open_stores(settings: &NodeSettings, world: &World) -> Result<Stores, StartEr
     }
     let scope = scope_of(membership.node, settings.spec.role);
     let known = journal.load_view().filter(|view| view.scope() == scope);
-    let view = known.unwrap_or_else(|| View::seed(scope, membership.members.iter().cloned()));
+    let view = match known {
+        Some(view) if knows(&view, membership) => view,
+        // What is remembered of the masters is newer than the view: a snapshot will replace it.
+        Some(view) => {
+            let members = view.members().values().chain(&membership.members).cloned();
+            View::seed(scope, members)
+        }
+        None => View::seed(scope, membership.members.iter().cloned()),
+    };
     let log = Some((Arc::new(log), Arc::new(checkpoints)));
     Ok(Stores { blocks, holdings, log, journal, view: Some(view) })
+}
+
+/// Whether a view has every remembered master where it was remembered.
+fn knows(view: &View, membership: &Membership) -> bool {
+    membership.members.iter().all(|member| {
+        view.members().get(&member.id).is_some_and(|known| known.spec.addrs == member.spec.addrs)
+    })
 }
 
 /// The handle for interfaces.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::api::{Failure, bad_request};
 use crate::cluster_manager::coordination::{
-    Coordination, Forward, ReadBarrier, Submit, SubmitError, no_quorum,
+    Coordination, Forward, ForwardError, ReadBarrier, Submit, SubmitError, no_quorum,
 };
 use crate::node::Parts;
 use crate::shared::Shared;
@@ -29,6 +29,19 @@ mod tokens;
 
 /// How long a unary operation may take before it is answered with a timeout.
 const WITHIN: Duration = Duration::from_secs(20);
+
+/// How long coordination may take: a little longer than it tries, so that its own word is heard.
+const ASK_WITHIN: Duration = Duration::from_secs(21);
+/// Pause before another member is asked while nobody leads.
+const LEADER_PAUSE: Duration = Duration::from_millis(40);
+
+/// What became of an operation that belongs elsewhere.
+enum Passed {
+    /// Another member's answer.
+    Answer(Result<Value, Failure>),
+    /// Nobody could be asked just now.
+    Nowhere(Failure),
+}
 
 /// Runs operations. Shared by the local interfaces and the other members' requests.
 pub struct Operations {
@@ -61,13 +74,25 @@ impl Operations {
                 retryable: false,
             });
         }
-        if self.runs_here(info) {
-            match self.run(info, request.clone()).await {
-                Err(failure) if failure.code == NOT_LEADER => {}
-                result => return result,
+        let until = Instant::now() + WITHIN;
+        let mut attempt = 0;
+        loop {
+            if self.runs_here(info) {
+                match self.run(info, request.clone()).await {
+                    Err(failure) if failure.code == NOT_LEADER => {}
+                    result => return result,
+                }
+            } else {
+                match self.pass_on(info, request.clone(), attempt).await? {
+                    Passed::Answer(result) => return result,
+                    Passed::Nowhere(failure) if Instant::now() >= until => return Err(failure),
+                    Passed::Nowhere(_) => {}
+                }
             }
+            // The leadership is moving; it may come here.
+            attempt += 1;
+            tokio::time::sleep(LEADER_PAUSE).await;
         }
-        self.pass_on(info, request).await
     }
 
     /// Runs an operation for a user of another member, which has checked that user's rights.
@@ -139,16 +164,32 @@ impl Operations {
         }
     }
 
-    async fn pass_on(&self, info: &OpInfo, request: Value) -> Result<Value, Failure> {
+    async fn pass_on(
+        &self,
+        info: &OpInfo,
+        request: Value,
+        attempt: u32,
+    ) -> Result<Passed, Failure> {
         let json = request.to_string();
-        let forward = Forward { site: info.site, name: info.name.into(), json, within: WITHIN };
-        let answer = self.coordination()?.ask(forward).await.map_err(|error| busy(&error))??;
-        serde_json::from_str(&answer).map_err(|error| Failure {
+        let forward =
+            Forward { site: info.site, name: info.name.into(), json, within: WITHIN, attempt };
+        let asked = self.coordination()?.ask_within(forward, ASK_WITHIN).await;
+        let answer = match asked.map_err(|error| busy(&error))? {
+            Ok(answer) => answer,
+            Err(ForwardError::Nowhere(reason)) => {
+                let within_ms = WITHIN.as_millis() as u64;
+                let error = SubmitError::NoLeader { within_ms, last: reason };
+                return Ok(Passed::Nowhere(no_quorum(&error)));
+            }
+            Err(ForwardError::Failed(failure)) => return Ok(Passed::Answer(Err(failure))),
+        };
+        let value = serde_json::from_str(&answer).map_err(|error| Failure {
             code: "E_PROTOCOL".into(),
             message: format!("the answer of {} can't be read: {error}", info.name),
             hint: Some("the nodes run different versions; upgrade the older one".into()),
             retryable: false,
-        })
+        });
+        Ok(Passed::Answer(value))
     }
 
     async fn run(&self, info: &OpInfo, request: Value) -> Result<Value, Failure> {
@@ -206,7 +247,8 @@ impl Operations {
         &self,
         op: ipfs_kit_core::command::Op,
     ) -> Result<ipfs_kit_core::command::Outcome, Failure> {
-        let asked = self.coordination()?.ask(Submit { op, within: WITHIN }).await;
+        let asked =
+            self.coordination()?.ask_within(Submit { op, within: WITHIN }, ASK_WITHIN).await;
         asked.map_err(|error| busy(&error))?.map_err(|error: SubmitError| no_quorum(&error))
     }
 
@@ -216,7 +258,8 @@ impl Operations {
         if consensus.leading() {
             consensus.read_index().await.map_err(|_| not_leader())?;
         } else {
-            let asked = self.coordination()?.ask(ReadBarrier { within: WITHIN }).await;
+            let asked =
+                self.coordination()?.ask_within(ReadBarrier { within: WITHIN }, ASK_WITHIN).await;
             asked.map_err(|error| busy(&error))?.map_err(|error| no_quorum(&error))?;
         }
         Ok(consensus.state.read(look))

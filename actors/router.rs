@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ipfs_kit_core::codec::{self, Kind};
+use ipfs_kit_core::command::{Command, Op};
 use ipfs_kit_core::follow::Scope;
 use ipfs_kit_core::id::{NodeId, PeerKey};
 use ipfs_kit_core::limits;
@@ -126,7 +127,7 @@ impl Router {
             return Response::Refused { reason: format!("node {from} is no member") };
         }
         match request {
-            Request::Propose { commands } => self.propose(from, commands).await,
+            Request::Propose { commands } => self.propose(from, role, commands).await,
             Request::ReadIndex => match self.consensus.read_index().await {
                 Ok(index) => Response::ReadIndex(index),
                 Err(error) => refusal(error),
@@ -174,17 +175,21 @@ impl Router {
         }
     }
 
-    async fn propose(
-        &self,
-        from: NodeId,
-        commands: Vec<ipfs_kit_core::command::Command>,
-    ) -> Response {
+    async fn propose(&self, from: NodeId, role: Option<Role>, commands: Vec<Command>) -> Response {
         if commands.len() > limits::ENTRY_COMMANDS_MAX {
             return Response::Refused { reason: "too many commands at once".into() };
         }
-        // A member speaks in its own name, and leechers change nothing but their own registration.
+        // A member speaks in its own name; only masters speak of others.
         if commands.iter().any(|command| command.request.node != from) {
             return Response::Refused { reason: "not your request ids".into() };
+        }
+        let own = |op: &Op| match op {
+            Op::Report { node, .. } | Op::Register { node, .. } => *node == from,
+            Op::Expire => true,
+            _ => role == Some(Role::Master),
+        };
+        if !commands.iter().all(|command| own(&command.op)) {
+            return Response::Refused { reason: "only masters propose that".into() };
         }
         match self.consensus.propose(commands).await {
             Ok(outcomes) => Response::Proposed(outcomes),

@@ -1,11 +1,14 @@
 //! StoreActor: keeps the block store in order. It collects what nobody is asked to hold any more, and
 //! measures what is used.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Handler, Message};
 use cid::Cid;
+use futures_util::future::BoxFuture;
 use ipfs_kit_content::cid::Codec;
 use ipfs_kit_content::walk::{DagWalk, LeafMemory, WalkError};
 use ipfs_kit_core::proto::Usage;
@@ -22,6 +25,8 @@ use crate::supervision::Ctx;
 
 /// Between two measurements of what is used.
 const MEASURE: Duration = Duration::from_secs(1);
+/// Between two looks at the leases of imports.
+const REVIEW: Duration = Duration::from_secs(5);
 /// Blocks that a marking walk names at once.
 const WALK_BATCH: usize = 512;
 /// Leaves that a marking walk remembers; beyond it a leaf that is linked often is marked often.
@@ -46,14 +51,28 @@ pub struct Deps {
     pub gc: Duration,
     /// What is used; shown to users and in heartbeats.
     pub usage: Shared<Usage>,
+    /// Says whether an import's lease is over; set once the node is wired.
+    pub lease_is_over: Shared<Option<LeaseJudge>>,
 }
+
+/// Says whether the lease of an imported root has done its duty.
+pub type LeaseJudge = Arc<dyn Fn(ipfs_kit_core::id::Cid) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// See the module.
 pub struct StoreActor {
     deps: Deps,
     collecting: bool,
+    reviewing: Rc<Cell<bool>>,
     /// What was held after the last collection; nothing new to collect while it stays so.
-    last: Option<(usize, u64)>,
+    last: Option<Kept>,
+}
+
+/// What is kept: as long as it stays so, there is nothing new to collect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Kept {
+    roots: usize,
+    leases: usize,
+    blocks: u64,
 }
 
 /// Collects now.
@@ -105,7 +124,39 @@ pub fn leased_import(lease: &Lease) -> Option<Cid> {
 impl StoreActor {
     /// A fresh actor over what survives.
     pub fn new(deps: Deps) -> Self {
-        Self { deps, collecting: false, last: None }
+        Self { deps, collecting: false, reviewing: Rc::default(), last: None }
+    }
+
+    /// Asks after the leases that imports left behind, none of which is under way.
+    fn review_leases(&mut self) {
+        let Some(judge) = self.deps.lease_is_over.read(Clone::clone) else { return };
+        let leases = self.deps.blocks.leases();
+        if self.reviewing.get() || leases.is_empty() || self.deps.flights.ground(|| ()).is_none() {
+            return;
+        }
+        self.reviewing.set(true);
+        let (reviewing, deps) = (Rc::clone(&self.reviewing), self.deps.clone());
+        tokio::task::spawn_local(async move {
+            for lease in leases {
+                let Some(root) = leased_import(&lease) else { continue };
+                if judge(root.into()).await {
+                    let blocks = deps.blocks.clone();
+                    let job = move || blocks.release_lease(lease.id);
+                    if let Ok(Err(reason)) = work(&*deps.executor, WorkLane::Files, job).await {
+                        tracing::debug!(%reason, "an import's lease was released already");
+                    }
+                }
+            }
+            reviewing.set(false);
+        });
+    }
+
+    fn kept(&self) -> Kept {
+        Kept {
+            roots: self.deps.holdings.roots().len(),
+            leases: self.deps.blocks.leases().len(),
+            blocks: self.deps.usage.read(|usage| usage.blocks),
+        }
     }
 
     fn measure(&self) {
@@ -120,9 +171,7 @@ impl StoreActor {
     }
 
     fn collect(&mut self, ctx: &mut Ctx<Self>) {
-        let blocks = self.deps.usage.read(|usage| usage.blocks);
-        let held = self.deps.holdings.roots().len();
-        if self.collecting || self.last == Some((held, blocks)) {
+        if self.collecting || self.last == Some(self.kept()) {
             return;
         }
         self.collecting = true;
@@ -206,6 +255,7 @@ impl Actor for StoreActor {
     fn started(&mut self, ctx: &mut Ctx<Self>) {
         self.measure();
         ctx.run_interval(MEASURE, |actor, _| actor.measure());
+        ctx.run_interval(REVIEW, |actor, _| actor.review_leases());
         ctx.run_interval(self.deps.gc, |actor, ctx| actor.collect(ctx));
     }
 }
@@ -230,8 +280,7 @@ impl Handler<Collected> for StoreActor {
             Ok(Some(report)) => {
                 tracing::debug!(?report, "collected");
                 self.measure();
-                let blocks = self.deps.usage.read(|usage| usage.blocks);
-                self.last = Some((self.deps.holdings.roots().len(), blocks));
+                self.last = Some(self.kept());
             }
             Ok(None) => tracing::debug!("imports are under way; collecting later"),
             Err(reason) => tracing::warn!(%reason, "the collection was given up"),

@@ -70,9 +70,9 @@ pub struct ReadBarrier {
     pub within: Duration,
 }
 
-/// Runs an operation of the registry on a member that can.
+/// Runs an operation of the registry on a member that can; one member is asked.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<String, OperationFailure>")]
+#[rtype(result = "Result<String, ForwardError>")]
 pub struct Forward {
     /// Where it belongs.
     pub site: Site,
@@ -80,8 +80,19 @@ pub struct Forward {
     pub name: String,
     /// Its request as JSON.
     pub json: String,
-    /// How long to try.
+    /// How long the member may take.
     pub within: Duration,
+    /// How often it was tried before; another member is asked each time.
+    pub attempt: u32,
+}
+
+/// Why an operation has no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForwardError {
+    /// It ran and failed, or was refused.
+    Failed(OperationFailure),
+    /// Nobody could be asked, or who was asked is not the right one; ask again.
+    Nowhere(String),
 }
 
 /// Why a command has no outcome.
@@ -138,7 +149,7 @@ impl Handler<ReadBarrier> for Coordination {
 }
 
 impl Handler<Forward> for Coordination {
-    type Result = ResponseFuture<Result<String, OperationFailure>>;
+    type Result = ResponseFuture<Result<String, ForwardError>>;
 
     fn handle(&mut self, forward: Forward, _: &mut Ctx<Self>) -> Self::Result {
         let deps = self.deps.clone();
@@ -235,25 +246,22 @@ impl Deps {
         Ok(())
     }
 
-    async fn forward(&self, forward: Forward) -> Result<String, OperationFailure> {
-        let mut tries = Tries::new(forward.within);
+    async fn forward(&self, forward: Forward) -> Result<String, ForwardError> {
         let request = Request::Operation { name: forward.name, json: forward.json };
-        loop {
-            let target = match forward.site {
-                Site::Leader => self.leader_guess(tries.count),
-                Site::Master | Site::Local => self.master_guess(tries.count),
-            }
-            .filter(|target| *target != self.node);
-            let miss = match target {
-                None => Miss { leader: None, reason: "no master is known".into() },
-                Some(node) => match self.rpc.call(node, &request, forward.within).await {
-                    Ok(Response::Operation { result }) => return result,
-                    Ok(other) => miss_of_rpc(&unexpected(node, &other)),
-                    Err(error) => miss_of_rpc(&error),
-                },
-            };
-            self.pause(&mut tries, miss).await.map_err(|error| no_quorum(&error))?;
-        }
+        let target = match forward.site {
+            Site::Leader => self.leader_guess(forward.attempt),
+            Site::Master | Site::Local => self.master_guess(forward.attempt),
+        };
+        let Some(node) = target.filter(|target| *target != self.node) else {
+            return Err(ForwardError::Nowhere("no leader is known".into()));
+        };
+        let miss = match self.rpc.call(node, &request, forward.within).await {
+            Ok(Response::Operation { result }) => return result.map_err(ForwardError::Failed),
+            Ok(other) => miss_of_rpc(&unexpected(node, &other)),
+            Err(error) => miss_of_rpc(&error),
+        };
+        self.leader_hint.write(|hint| *hint = miss.leader);
+        Err(ForwardError::Nowhere(miss.reason))
     }
 
     /// The leader as far as is known, otherwise the masters in turn.

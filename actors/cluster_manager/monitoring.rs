@@ -437,8 +437,10 @@ impl Handler<LeadershipChanged> for Monitoring {
         let was = std::mem::replace(&mut self.leading, changed.leading);
         self.deps.leader_hint.write(|hint| *hint = changed.leader);
         if changed.leading && !was {
+            // Its own registration first: where it is reached may be news.
             self.probed.clear();
             self.judge_everybody(ctx);
+            self.beat(ctx);
         } else if !changed.leading && was {
             self.deps.heard.write(BTreeMap::clear);
             self.drive(ctx, failure::Input::LostLeadership);

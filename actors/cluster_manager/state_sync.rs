@@ -13,7 +13,7 @@ use ipfs_kit_core::delta::{Beacon, Change, Delta};
 use ipfs_kit_core::follow::{Refused, Scope, View};
 use ipfs_kit_core::id::NodeId;
 use ipfs_kit_core::limits;
-use ipfs_kit_core::member::{Liveness, Role};
+use ipfs_kit_core::member::{Liveness, Member, Role};
 use ipfs_kit_core::proto::{Gossip, Request, Response, Topic};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use crate::events::{Applied, AppliedEntry, BeaconHeard, LeadershipChanged, ViewM
 use crate::journal::Journal;
 use crate::ports::Verdict;
 use crate::rpc::{Rpc, RpcError, unexpected};
+use crate::settings::Membership;
 use crate::shared::{Shared, SharedView, scope_of};
 use crate::supervised;
 use crate::supervision::Ctx;
@@ -68,6 +69,8 @@ pub struct Deps {
     pub beacon: Duration,
     /// Where the view is remembered over restarts.
     pub journal: Journal,
+    /// This node's place; its members are kept up to date in the folder.
+    pub membership: Membership,
     /// Who hears that the view moved.
     pub listeners: Listeners,
     /// Counts.
@@ -94,6 +97,7 @@ pub struct StateSync {
     caught_up: bool,
     tries: usize,
     view_saved: u64,
+    masters_saved: Vec<Member>,
 }
 
 /// A gossiped delta from a member.
@@ -147,11 +151,15 @@ impl StateSync {
             caught_up: false,
             tries: 0,
             view_saved: 0,
+            masters_saved: Vec::new(),
         }
     }
 
+    /// Whether the state here is the cluster's: a new master has none before its first snapshot, and
+    /// follows like everybody else until then.
     fn is_master(&self) -> bool {
         self.deps.consensus.glance.read(|glance| glance.running)
+            && self.deps.consensus.state.read(|state| state.cluster().is_some())
     }
 
     /// Takes everything anew: from this master's own state, or as a master sent it.
@@ -162,7 +170,11 @@ impl StateSync {
         self.tell(index, None);
     }
 
-    fn tell(&self, index: u64, changes: Option<Arc<Vec<Change>>>) {
+    fn tell(&mut self, index: u64, changes: Option<Arc<Vec<Change>>>) {
+        let member = |change: &Change| matches!(change, Change::Member { .. });
+        if changes.as_ref().is_none_or(|changes| changes.iter().any(member)) {
+            self.save_masters();
+        }
         let listeners = self.deps.listeners.read(Vec::clone);
         for listener in listeners {
             listener(ViewMoved { index, changes: changes.clone() });
@@ -344,6 +356,22 @@ impl StateSync {
         }
     }
 
+    /// Keeps in the folder who the masters are and where, as soon as it changes.
+    fn save_masters(&mut self) {
+        let node = self.deps.node;
+        let masters: Vec<Member> = self.deps.view.read(|view| {
+            let known = |m: &&Member| m.spec.role == Role::Master || m.id == node;
+            view.members().values().filter(known).cloned().collect()
+        });
+        let place = |m: &Member| (m.id, m.spec.role, m.spec.addrs.clone());
+        if masters.iter().map(place).eq(self.masters_saved.iter().map(place)) || masters.len() < 2 {
+            return;
+        }
+        self.masters_saved.clone_from(&masters);
+        let membership = Membership { members: masters, ..self.deps.membership.clone() };
+        self.deps.journal.save_membership(membership);
+    }
+
     fn save_view(&mut self) {
         let index = self.deps.view.read(View::index);
         if index != self.view_saved && !self.is_master() {
@@ -398,6 +426,11 @@ impl Handler<Applied> for StateSync {
     type Result = ();
 
     fn handle(&mut self, applied: Applied, _: &mut Ctx<Self>) {
+        if applied.entries.is_empty() {
+            self.resync_from_state();
+            self.happened.notify_waiters();
+            return;
+        }
         let index = self.deps.view.read(View::index);
         let fresh = applied.entries.iter().filter(|entry| entry.index > index);
         let fresh: Vec<AppliedEntry> = fresh.cloned().collect();

@@ -212,9 +212,9 @@ impl Task {
                 self.checkpointing = false;
                 self.checkpoint_index = manifest.index;
                 self.core.checkpoint_written(manifest)?;
-                if let Some(to) =
-                    self.compaction().compact_to(&self.core.status(), self.checkpoint_index)
-                {
+                // An older checkpoint is of use only with the log behind it.
+                let oldest = self.deps.checkpoints.list().first().map_or(0, |c| c.applied_index);
+                if let Some(to) = self.compaction().compact_to(&self.core.status(), oldest) {
                     // The log lets go only of what it knows to be committed.
                     let hard_state = self.unwritten.take();
                     self.deps.log.append(&raft_log::Batch { hard_state, ..Default::default() })?;

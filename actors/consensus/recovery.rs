@@ -93,8 +93,13 @@ pub(super) fn recover(deps: Deps) -> Result<Task, RecoveryError> {
         applied_term = manifest.term;
         // A crash between the installation of a snapshot and the log's restart: the log ends before the
         // snapshot, or holds other entries in its place.
-        let standing = deps.log.term(manifest.applied_index).ok();
-        if standing != Some(manifest.term) {
+        let restart = match deps.log.term(manifest.applied_index) {
+            Ok(term) => term != manifest.term,
+            Err(RaftLogError::Beyond { .. }) => true,
+            // The log has let go of what stands between: entries would be missing, so nothing is touched.
+            Err(error) => return Err(error.into()),
+        };
+        if restart {
             let position =
                 raft_log::Position { index: manifest.applied_index, term: manifest.term };
             let hard = raft_log::HardState {

@@ -13,6 +13,7 @@ use ipfs_kit_store::checkpoint::{Checkpoint, CheckpointError, Checkpoints, Chunk
 
 use super::recovery::RecoveryError;
 use super::{ConsensusError, Job, StatePart, Task, raft_id};
+use crate::events::Applied;
 use crate::rpc::{Rpc, RpcError, unexpected};
 
 /// How long one chunk may take.
@@ -126,6 +127,8 @@ impl Task {
         self.conf = manifest.conf.clone();
         self.applied_term = manifest.term;
         self.checkpoint_index = manifest.index;
+        let epoch = self.deps.handle.state.read(ClusterState::epoch);
+        (self.deps.on_applied)(Applied { epoch, entries: Arc::default() });
         Ok(())
     }
 }

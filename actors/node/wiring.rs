@@ -49,6 +49,7 @@ const BUSY_MAILBOX: usize = 4096;
 pub(super) struct Wired {
     pub spec: SupervisorSpec,
     pub operations: Arc<Operations>,
+    pub lease_is_over: Shared<Option<store::LeaseJudge>>,
     pub farewell: Option<(Rpc, NodeId, Incarnation, Shared<Option<NodeId>>)>,
 }
 
@@ -133,6 +134,7 @@ pub(super) fn wire(
         index: part.as_ref().map(|part| part.index.clone()),
         cache: cache_deps,
     };
+    let lease_is_over = Shared::new(None);
     let store_deps = store::Deps {
         blocks: stores.blocks.clone(),
         holdings: stores.holdings.clone(),
@@ -141,6 +143,7 @@ pub(super) fn wire(
         executor: Arc::clone(&world.executor),
         gc: Duration::from_millis(settings.timing.gc_ms),
         usage,
+        lease_is_over: lease_is_over.clone(),
     };
     let ipfs_deps = ipfs::Deps {
         blocks: stores.blocks,
@@ -181,7 +184,7 @@ pub(super) fn wire(
         let cluster = part.cluster;
         (part.rpc, cluster.node, settings.incarnation, cluster.leader_hint)
     });
-    Ok(Wired { spec: root, operations, farewell })
+    Ok(Wired { spec: root, operations, lease_is_over, farewell })
 }
 
 /// Everything of a node that belongs to a cluster.
@@ -247,6 +250,7 @@ impl ClusterPart {
             consensus: handle.clone(),
             beacon: Duration::from_millis(timing.beacon_ms),
             journal: stores.journal.clone(),
+            membership: membership.clone(),
             listeners: Shared::new(listeners(refs, view, &peers, node)),
             arrivals: arrivals.clone(),
             leader_hint: leader_hint.clone(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ipfs_kit_content::profile::Profile;
+use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::ops::{CidRequest, PinAdd, PinAddRequest, PinInfo, PinStatus, PinStatusKind};
 use ipfs_kit_core::pin::ReplicaState;
 use ipfs_kit_store::blocks::LeaseId;
@@ -13,7 +14,7 @@ use crate::api::{Ack, AddEvent, AddOptions, Added, Failure, ImportError, ImportS
 use crate::ipfs::{Import, ImportPlan, Imported};
 use crate::node::Cluster;
 use crate::ports::{WorkLane, work};
-use crate::store::lease_import;
+use crate::store::{Flight, lease_import};
 
 /// An import has no deadline of its own; whoever waits for it decides.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -38,17 +39,30 @@ impl Operations {
         let imported = self.parts.ipfs.ask_within(import, IMPORT_DEADLINE).await;
         let imported = imported.map_err(|e| busy(&e))?.map_err(|error| import_failure(&error))?;
         let lease = self.lease(&imported).await?;
-        drop(flight);
         let result = match self.parts.cluster.clone() {
             None => self.keep_here(&imported).await,
-            Some(cluster) => self.pin_added(&cluster, &imported, &options, &events).await,
+            Some(cluster) => self.pin_added(&cluster, &imported, &options, &events, flight).await,
         };
-        // A local acknowledgement leaves the lease to the copies, which are still on their way.
-        let waits = matches!(&result, Ok(added) if added.copies == 0 && added.index.is_some());
+        // Committed with too few copies so far: the lease stays until they exist, see the store's shell.
+        let waits = match &result {
+            Ok(added) => added.copies == 0 && added.index.is_some(),
+            Err(failure) => {
+                matches!(&*failure.code, "E_REPLICATION" | "E_CANCELLED" | "E_NO_QUORUM" | "E_BUSY")
+            }
+        };
         if !waits {
             self.release(lease).await;
         }
         result
+    }
+
+    /// Whether the lease of an imported root has done its duty: the pin has its minimum of copies, or is
+    /// no pin at all.
+    pub async fn lease_is_over(&self, root: Cid) -> bool {
+        match self.typed_call::<PinStatus>(CidRequest { cid: root }).await {
+            Ok(pin) => pin.replicas_live >= pin.replicas_min,
+            Err(failure) => failure.code == "E_NOT_FOUND",
+        }
     }
 
     fn plan(&self, options: &AddOptions) -> Result<ImportPlan, Failure> {
@@ -75,6 +89,7 @@ impl Operations {
         imported: &Imported,
         options: &AddOptions,
         events: &mpsc::Sender<AddEvent>,
+        flight: Flight,
     ) -> Result<Added, Failure> {
         let pin = self
             .typed_call::<PinAdd>(PinAddRequest {
@@ -89,6 +104,8 @@ impl Operations {
                 origin: Some(cluster.node),
             })
             .await?;
+        // From here on the pin speaks for the lease.
+        drop(flight);
         let index = Some(pin.revision);
         // A slow listener misses a step, not the result.
         let _ = events.try_send(AddEvent::Committed { index: pin.revision });

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use ipfs_kit_core::command::{Op, Outcome};
 use ipfs_kit_core::id::NodeId;
+use ipfs_kit_core::member::Liveness;
 use ipfs_kit_core::ops::{CidRequest, PinAddRequest, PinInfo, PinLsRequest, PinPage, PinRemoved};
 use ipfs_kit_core::pin::PinSpec;
 use ipfs_kit_core::placement::{self, Wish};
@@ -18,7 +19,13 @@ impl Operations {
     pub(super) async fn pin_add(&self, request: PinAddRequest) -> Result<PinInfo, Failure> {
         let consensus = self.parts.consensus().ok_or_else(no_cluster)?;
         let cid = request.cid.clone();
-        let spec = self.spec_of(request);
+        // Nobody asked for a number: a cluster that is still small does what it can, and says so.
+        let may_lower = request.replicas_min.is_none() && request.replicas_max.is_none();
+        let mut spec = self.spec_of(request);
+        if may_lower {
+            let able = consensus.state.read(able_to_hold);
+            spec.replicas_min = spec.replicas_min.min(able.max(1));
+        }
         check_pin(&spec, &[]).map_err(|refusal| refusal_failure(&refusal))?;
         let holders = consensus.state.read(|state| place(state, &spec))?;
         self.submit(Op::Pin { spec, holders }).await?;
@@ -66,6 +73,12 @@ impl Operations {
                 .hint("ipfs-kit pin ls shows what is pinned")
         })
     }
+}
+
+/// Members that can hold a copy now.
+fn able_to_hold(state: &ClusterState) -> u16 {
+    let able = state.members().values().filter(|m| m.may_hold() && m.liveness == Liveness::Alive);
+    u16::try_from(able.count()).unwrap_or(u16::MAX)
 }
 
 /// New holders for what a pin lacks; fewer than the minimum of them is an error that says why.

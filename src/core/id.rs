@@ -68,7 +68,7 @@ impl FromStr for PeerKey {
 }
 
 /// A cluster's identity, drawn once when it is created; two clusters never mix.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub [u8; 16]);
 
 impl fmt::Display for ClusterId {
@@ -84,7 +84,7 @@ impl fmt::Debug for ClusterId {
 }
 
 /// A join token's public half.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId(pub [u8; 8]);
 
 impl fmt::Display for TokenId {
@@ -109,6 +109,45 @@ impl FromStr for TokenId {
         Ok(TokenId(id))
     }
 }
+
+impl FromStr for ClusterId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let fail = || ParseError::new("cluster id", text, "32 hexadecimal digits");
+        let mut id = [0u8; 16];
+        hex::decode_to_slice(text, &mut id).map_err(|_| fail())?;
+        Ok(ClusterId(id))
+    }
+}
+
+/// Hexadecimal digits for people, plain bytes on the wire and in the log.
+macro_rules! serde_as_text {
+    ($($id:ident: $len:literal),+) => {$(
+        impl Serialize for $id {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    self.0.serialize(serializer)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $id {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    let text = String::deserialize(deserializer)?;
+                    text.parse().map_err(serde::de::Error::custom)
+                } else {
+                    <[u8; $len]>::deserialize(deserializer).map(Self)
+                }
+            }
+        }
+    )+};
+}
+
+serde_as_text!(ClusterId: 16, TokenId: 8);
 
 /// A content identifier, kept as its binary form: 36 bytes for the common kind, ordered for paging.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use ipfs_kit_core::id::Cid;
 
@@ -88,11 +88,11 @@ fn compare(archive: impl Read, source: &Path) -> std::io::Result<Verified> {
     Ok(verified)
 }
 
-/// Where an entry stands in the source: the archive's first component is the root's own name.
+/// Where an entry stands in the source; `.` is the root itself.
 fn path_in(source: &Path, entry: &[u8]) -> PathBuf {
     let entry = Path::new(std::ffi::OsStr::from_bytes(entry));
-    let below: PathBuf = entry.components().skip(1).collect();
-    if below.as_os_str().is_empty() { source.to_owned() } else { source.join(below) }
+    let names = entry.components().filter(|part| matches!(part, Component::Normal(_)));
+    source.join(names.collect::<PathBuf>())
 }
 
 /// The number of bytes, if both are equal to the last one.
