@@ -40,9 +40,12 @@ struct Inner {
     records: usize,
 }
 
+/// Hears whether its record was written.
+type Written = oneshot::Sender<Result<(), String>>;
+
 #[derive(Default)]
 struct Waiting {
-    records: Vec<(Cid, u8, oneshot::Sender<Result<(), String>>)>,
+    records: Vec<(Cid, u8, Written)>,
     writing: bool,
 }
 

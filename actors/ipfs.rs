@@ -161,7 +161,7 @@ fn collect(
     let mut found = Vec::new();
     let mut size = 0;
     for cid in cids {
-        let block = match blocks.get(&cid.to_cid()) {
+        let block = match blocks.get(cid.to_cid()) {
             Ok(block) => block,
             Err(error @ GetError::Corrupt { .. }) => {
                 tracing::error!(%error, "a stored block has decayed");
@@ -187,7 +187,7 @@ impl Handler<ServeHave> for IpfsActor {
             let reason = "too many blocks at once".into();
             return MessageResult(Response::Refused { reason });
         }
-        let has = |cid: &ipfs_kit_core::id::Cid| self.deps.blocks.has(&cid.to_cid());
+        let has = |cid: &ipfs_kit_core::id::Cid| self.deps.blocks.has(cid.to_cid());
         MessageResult(Response::Have(ask.cids.iter().map(has).collect()))
     }
 }
@@ -257,7 +257,7 @@ impl Deps {
         let job = move || {
             let (mut found, mut missing) = (Vec::new(), Vec::new());
             for cid in cids {
-                match blocks.get(&cid) {
+                match blocks.get(cid) {
                     Ok(Some(bytes)) => found.push((cid, bytes)),
                     Ok(None) => missing.push(cid),
                     Err(error @ GetError::Corrupt { .. }) => {

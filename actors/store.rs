@@ -234,12 +234,12 @@ fn mark(blocks: &BlockStore, session: &GcSession, root: Cid) -> Result<(), MarkE
             return Ok(());
         }
         for cid in named {
-            if !session.mark(&cid) {
+            if !session.mark(cid) {
                 walk.missing(&cid)?;
             } else if Codec::of(&cid) == Some(Codec::Raw) {
                 walk.visited(&cid, None)?;
             } else {
-                match blocks.get(&cid) {
+                match blocks.get(cid) {
                     Ok(Some(bytes)) => walk.visited(&cid, Some(&bytes))?,
                     Ok(None) | Err(GetError::Corrupt { .. }) => walk.missing(&cid)?,
                     Err(error) => return Err(error.into()),

@@ -303,14 +303,14 @@ fn walk_present(
         }
         for cid in named {
             if Codec::of(&cid) == Some(Codec::Raw) {
-                if blocks.has(&cid) {
+                if blocks.has(cid) {
                     walk.visited(&cid, None).map_err(invalid)?;
                 } else {
                     missing.push(cid);
                 }
                 continue;
             }
-            match blocks.get(&cid) {
+            match blocks.get(cid) {
                 Ok(Some(bytes)) => walk.visited(&cid, Some(&bytes)).map_err(invalid)?,
                 // A decayed block counts as absent; a good copy takes its place.
                 Ok(None) | Err(GetError::Corrupt { .. }) => missing.push(cid),

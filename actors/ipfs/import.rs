@@ -68,7 +68,7 @@ impl BlockSink for StoreSink<'_> {
         // The importer has just computed the CIDs from these bytes.
         let verified: Vec<VerifiedBlock> = blocks
             .into_iter()
-            .map(|block| VerifiedBlock::already_checked(&block.cid, block.data))
+            .map(|block| VerifiedBlock::already_checked(block.cid, block.data))
             .collect();
         self.blocks.put_verified(&verified).map(drop).map_err(|error| {
             self.full.set(is_full(&error));

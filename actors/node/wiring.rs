@@ -78,6 +78,10 @@ pub(crate) struct RoleDeps {
     pub cache: cache::Deps,
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "the whole tree, declared from top to bottom in one place"
+)]
 pub(super) fn wire(
     settings: &NodeSettings,
     world: World,

@@ -115,7 +115,7 @@ impl Operations {
         })?;
         let cid = root.to_cid();
         let sources =
-            if self.parts.blocks.has(&cid) { Vec::new() } else { self.sources(root).await };
+            if self.parts.blocks.has(cid) { Vec::new() } else { self.sources(root).await };
         let blocks = Blocks { ipfs: self.parts.ipfs.clone(), sources };
         let mut resolver =
             Resolver::new(cid, rest).map_err(|error| read_failure(&Error::Content(error)))?;
