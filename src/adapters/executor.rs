@@ -24,7 +24,6 @@ impl Threads {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the adapter that owns the threads")]
 fn lane(name: &str) -> std::io::Result<SyncSender<Job>> {
     let (sender, jobs) = sync_channel::<Job>(LANE_JOBS_MAX);
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {

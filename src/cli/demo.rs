@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipfs_kit_actors::api::{Ack, AddEvent, AddOptions, Added};
 use ipfs_kit_core::id::Cid;
@@ -12,6 +12,7 @@ use ipfs_kit_core::ops::{
     PinStatusKind,
 };
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::args::DemoArgs;
 use super::client::Client;

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipfs_kit_core::member::{Liveness, RaftStanding, Role};
 use ipfs_kit_core::ops::{
     NodeInfo, NodeList, NodeLs, NodeStatus, Nothing, Status, TokenCreate, TokenCreateRequest,
 };
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 use super::args::Globals;
 use super::client::Client;
