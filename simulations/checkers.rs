@@ -2,7 +2,7 @@
 //! that only a whole cluster can break.
 //!
 //! [`Checkers::observe`] runs after every step; [`at_rest`] says what keeps a healed cluster from being at
-//! rest; [`last`] is the final scan, block by block.
+//! rest; [`mod@last`] is the final scan, block by block.
 
 pub mod last;
 pub mod rest;
@@ -10,11 +10,13 @@ pub mod rest;
 use std::collections::BTreeMap;
 
 use ipfs_kit_actors::consensus::RaftGlance;
-use ipfs_kit_actors::supervision::{Exit, NodeView};
+use ipfs_kit_actors::supervision::{ActorPath, Exit, NodeView};
 use ipfs_kit_core::delta::SetHash;
-use ipfs_kit_core::id::NodeId;
+use ipfs_kit_core::id::{Cid, NodeId};
 use ipfs_kit_core::invariant::{self, History, Violation};
 use ipfs_kit_core::member::Liveness;
+use ipfs_kit_core::pin::Pin;
+use ipfs_kit_core::state::ClusterState;
 
 pub use self::last::last;
 pub use self::rest::at_rest;
@@ -34,16 +36,34 @@ pub struct Checkers {
     hashes: BTreeMap<u64, (SetHash, String)>,
     /// RAFT-1: who led each term, and who said so first.
     leaders: BTreeMap<u64, (NodeId, String)>,
-    /// RAFT-2: the last glance of each run.
-    rafts: BTreeMap<HostId, (u64, RaftGlance)>,
+    /// RAFT-2: the last glance of each run, and how often its consensus task was started.
+    rafts: BTreeMap<HostId, RaftSeen>,
     /// LOG-2 along the newest state that anybody shows.
     history: History,
     newest: u64,
     applied: BTreeMap<HostId, u64>,
     liveness: BTreeMap<NodeId, Liveness>,
+    pins: BTreeMap<Cid, Pin>,
     trees_at_ms: u64,
     mailbox_high_water: usize,
     states_checked: u64,
+}
+/// What a child says that panicked because a fault told it to.
+const INJECTED: &str = "injected panic";
+
+/// A master's Raft as it was seen last.
+#[derive(Debug, Default)]
+struct RaftSeen {
+    run: u64,
+    incarnation: u64,
+    /// Term, commit, applied.
+    last: (u64, u64, u64),
+}
+
+/// How often a node's consensus task was started; 0 where there is none.
+fn consensus_incarnation(handle: &Handle) -> u64 {
+    let path = ActorPath::parse("/node/consensus/raft");
+    path.ok().and_then(|path| handle.tree().view(&path)).map_or(0, |view| view.incarnation)
 }
 
 fn violation(id: &'static str, detail: String) -> Violation {
@@ -59,7 +79,8 @@ impl Checkers {
             let Some(handle) = machine.handle() else { continue };
             let name = cluster.world.host(machine.host).name.as_str();
             if let Some(raft) = handle.raft() {
-                self.observe_raft(machine.host, machine.runs(), name, raft, &trace, &mut found);
+                self.observe_leader(name, &raft, &trace, &mut found);
+                self.observe_raft(machine.host, machine.runs(), name, &handle, raft, &mut found);
             }
             self.observe_state(machine.host, name, &handle, ledger, &trace, &mut found);
             if let Some((index, hash)) = handle.view(|view| (view.index(), view.hash())) {
@@ -78,34 +99,57 @@ impl Checkers {
         found
     }
 
+    fn observe_leader(
+        &mut self,
+        name: &str,
+        raft: &RaftGlance,
+        trace: &Trace,
+        found: &mut Vec<Violation>,
+    ) {
+        let Some(leader) = raft.leader else { return };
+        let entry = self.leaders.entry(raft.term);
+        let (first, who) = entry.or_insert_with(|| {
+            trace.event(format_args!("{name} sees {leader} lead term {}", raft.term));
+            (leader, name.to_owned())
+        });
+        if *first != leader {
+            let term = raft.term;
+            let detail = format!("term {term} is led by {first} ({who}) and {leader} ({name})");
+            found.push(violation("RAFT-1", detail));
+        }
+    }
+
     fn observe_raft(
         &mut self,
         host: HostId,
         run: u64,
         name: &str,
+        handle: &Handle,
         raft: RaftGlance,
-        trace: &Trace,
         found: &mut Vec<Violation>,
     ) {
-        if let Some(leader) = raft.leader {
-            let entry = self.leaders.entry(raft.term);
-            let (first, who) = entry.or_insert_with(|| {
-                trace.event(format_args!("{name} sees {leader} lead term {}", raft.term));
-                (leader, name.to_owned())
-            });
-            if *first != leader {
-                let term = raft.term;
-                let detail = format!("term {term} is led by {first} ({who}) and {leader} ({name})");
-                found.push(violation("RAFT-1", detail));
+        let now = (raft.term, raft.commit, raft.applied);
+        let seen = self.rafts.entry(host).or_default();
+        let was = seen.last;
+        seen.last = now;
+        if std::mem::replace(&mut seen.run, run) != run {
+            seen.incarnation = consensus_incarnation(handle);
+            return;
+        }
+        let goes_back = now.0 < was.0 || now.1 < was.1 || now.2 < was.2;
+        if goes_back {
+            // A task that was started again knows what its disk knows, and the term is always there.
+            let incarnation = consensus_incarnation(handle);
+            let is_new = std::mem::replace(&mut seen.incarnation, incarnation) < incarnation;
+            if !is_new || now.0 < was.0 {
+                let detail = format!("{name}: term, commit, applied went from {was:?} to {now:?}");
+                found.push(violation("RAFT-2", detail));
             }
         }
-        let before = self.rafts.insert(host, (run, raft.clone()));
-        let Some((_, before)) = before.filter(|(before_run, _)| *before_run == run) else { return };
-        let now = (raft.term, raft.commit, raft.applied);
-        let was = (before.term, before.commit, before.applied);
-        if now.0 < was.0 || now.1 < was.1 || now.2 < was.2 || raft.applied > raft.commit {
-            let detail = format!("{name}: term, commit, applied went from {was:?} to {now:?}");
-            found.push(violation("RAFT-2", detail));
+        if raft.applied > raft.commit {
+            let (applied, commit) = (raft.applied, raft.commit);
+            let detail = format!("{name} has applied {applied}, and {commit} is committed");
+            found.push(violation("RAFT-3", detail));
         }
     }
 
@@ -133,15 +177,33 @@ impl Checkers {
             if index > self.newest {
                 self.newest = index;
                 seen.extend(self.history.observe(state));
-                for (node, member) in state.members() {
-                    if self.liveness.insert(*node, member.liveness) != Some(member.liveness) {
-                        trace.event(format_args!("{node} is {:?}", member.liveness));
-                    }
-                }
+                self.tell_changes(state, trace);
             }
         });
         self.states_checked += 1;
         found.extend(seen);
+    }
+
+    /// What changed since the newest state before, for the trace.
+    fn tell_changes(&mut self, state: &ClusterState, trace: &Trace) {
+        for (node, member) in state.members() {
+            if self.liveness.insert(*node, member.liveness) != Some(member.liveness) {
+                trace.event(format_args!("{node} is {:?}", member.liveness));
+            }
+        }
+        for (cid, pin) in state.pins() {
+            if self.pins.get(cid) != Some(pin) {
+                trace.event(format_args!("{}", rest::describe(pin)));
+                self.pins.insert(cid.clone(), pin.clone());
+            }
+        }
+        self.pins.retain(|cid, pin| {
+            let is_there = state.pins().contains_key(cid);
+            if !is_there {
+                trace.event(format_args!("{} is pinned no more", pin.spec.name));
+            }
+            is_there
+        });
     }
 
     fn observe_hash(&mut self, index: u64, hash: SetHash, name: &str, found: &mut Vec<Violation>) {
@@ -173,6 +235,7 @@ impl Checkers {
         let path = &node.path;
         if let Some(exit) = &node.last_exit
             && let Exit::Panicked(cause) = &exit.exit
+            && cause.text != INJECTED
         {
             found.push(violation("ACTOR-1", format!("{name}{path} panicked: {cause:?}")));
         }

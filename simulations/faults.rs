@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ipfs_kit_actors::ports::WorkLane;
+use ipfs_kit_actors::supervision::Injection;
 
 use crate::cluster::Cluster;
 use crate::rng::Rng;
@@ -60,6 +61,20 @@ pub enum Fault {
         /// Which.
         host: HostId,
     },
+    /// A child of a node's supervision tree panics or is dropped; its supervisor has to bring it back.
+    ChildFails {
+        /// On which machine.
+        host: HostId,
+        /// Which of those that run, counted in path order and around.
+        nth: usize,
+        /// How.
+        how: ChildFailure,
+    },
+    /// The next sync of a machine's disk fails; its node must stop, and trust nothing since the one before.
+    SyncFails {
+        /// Which.
+        host: HostId,
+    },
     /// Everything to and from a machine takes this many times as long.
     SlowHost {
         /// Which.
@@ -88,6 +103,15 @@ pub enum Fault {
         /// In parts per million; 0 is right.
         drift_ppm: i64,
     },
+}
+
+/// How a child of a supervision tree fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildFailure {
+    /// It panics: an actor is revived in place.
+    Panic,
+    /// It is dropped without a word: an actor is made anew.
+    Kill,
 }
 
 /// Which directions a partition cuts.
@@ -120,6 +144,10 @@ pub enum Kind {
     Disconnect,
     /// A node's network component fails.
     NetworkFails,
+    /// A child of a supervision tree fails.
+    ChildFails,
+    /// A disk fails to sync.
+    SyncFails,
     /// A slow machine.
     SlowHost,
     /// A slow disk under the Raft log.
@@ -130,7 +158,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Crash,
         Self::CrashMany,
         Self::Partition,
@@ -139,6 +167,8 @@ impl Kind {
         Self::Gossip,
         Self::Disconnect,
         Self::NetworkFails,
+        Self::ChildFails,
+        Self::SyncFails,
         Self::SlowHost,
         Self::SlowLog,
         Self::Clock,
@@ -149,8 +179,9 @@ impl Kind {
         match self {
             Self::Crash | Self::Partition => 700,
             Self::Loss | Self::Delay | Self::Gossip | Self::Disconnect => 500,
-            Self::NetworkFails | Self::SlowHost | Self::SlowLog | Self::Clock => 300,
-            Self::CrashMany => 250,
+            Self::NetworkFails | Self::ChildFails => 300,
+            Self::SlowHost | Self::SlowLog | Self::Clock => 300,
+            Self::CrashMany | Self::SyncFails => 250,
         }
     }
 }
@@ -247,6 +278,19 @@ impl Drawing<'_> {
             Kind::NetworkFails => {
                 if let Some(host) = self.any_host() {
                     self.plan(at_ms, Fault::NetworkFails { host });
+                }
+            }
+            Kind::ChildFails => {
+                let nth = self.rng.within(0..=99) as usize;
+                let panics = self.rng.chance(500);
+                let how = if panics { ChildFailure::Panic } else { ChildFailure::Kill };
+                if let Some(host) = self.any_host() {
+                    self.plan(at_ms, Fault::ChildFails { host, nth, how });
+                }
+            }
+            Kind::SyncFails => {
+                if let Some(host) = self.any_host() {
+                    self.plan(at_ms, Fault::SyncFails { host });
                 }
             }
             Kind::SlowHost => {
@@ -408,6 +452,8 @@ pub fn disturb(cluster: &Cluster, fault: &Fault) {
         Fault::Weather(weather) => world.net.set_weather(weather.clone()),
         Fault::Disconnect { host } => world.net.cut(*host),
         Fault::NetworkFails { host } => world.net.fail_run(*host),
+        Fault::ChildFails { host, nth, how } => fail_child(cluster, *host, *nth, *how),
+        Fault::SyncFails { host } => world.host(*host).disk.sim().fail_sync_after(0),
         Fault::SlowHost { host, factor } => world.net.set_slowness(*host, *factor),
         Fault::SlowLog { host, longest_ms } => {
             world.host(*host).executor.set_longest_ms(WorkLane::Log, *longest_ms);
@@ -417,6 +463,19 @@ pub fn disturb(cluster: &Cluster, fault: &Fault) {
         }
         Fault::ClockDrift { host, drift_ppm } => world.host(*host).clock.set_drift_ppm(*drift_ppm),
     }
+}
+
+fn fail_child(cluster: &Cluster, host: HostId, nth: usize, how: ChildFailure) {
+    let Some(handle) = cluster.machine(host).handle() else { return };
+    let alive = handle.tree().alive();
+    let Some(path) = alive.get(nth % alive.len().max(1)) else { return };
+    cluster.world.trace.event(format_args!("fault {host}{path}: {how:?}"));
+    let injection = match how {
+        ChildFailure::Panic => Injection::Panic,
+        ChildFailure::Kill => Injection::Kill,
+    };
+    // One that ends at this moment can't be hit; the schedule goes on.
+    let _ = handle.tree().inject(path, injection);
 }
 
 #[cfg(test)]

@@ -134,3 +134,6 @@ impl Ledger {
         found
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::process::ExitCode;
+use std::sync::mpsc::RecvTimeoutError;
 
 use clap::Parser;
 use ipfs_kit_simulations::cluster::Sabotage;
@@ -31,6 +32,9 @@ struct Arguments {
     /// Plays every seed twice and compares; otherwise one in ten of a range.
     #[arg(long)]
     replay: bool,
+    /// Real seconds after which a seed counts as hanging.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    patience: u64,
     /// Switches the repair paths off: the checkers must notice. Exits 0 if every seed fails.
     #[arg(long)]
     disable_repair: bool,
@@ -80,7 +84,7 @@ impl Arguments {
     }
 
     fn plays_twice(&self, seed: u64) -> bool {
-        !self.trace && (self.replay || self.seed.is_some() || seed % TWICE_EVERY == 0)
+        !self.trace && (self.replay || self.seed.is_some() || seed.is_multiple_of(TWICE_EVERY))
     }
 }
 
@@ -89,10 +93,13 @@ fn main() -> ExitCode {
     let options = arguments.options();
     println!("{} {}: {options:?}", env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION"));
     let (mut played, mut failed, mut diverged) = (0u64, 0u64, 0u64);
+    let watchdog = Watchdog::start(arguments.patience);
     for seed in arguments.seeds() {
+        watchdog.watch(seed);
         let began = RealTime::now();
         let report = if arguments.plays_twice(seed) {
-            play_twice(seed, &options).unwrap_or_else(|(report, divergence)| {
+            play_twice(seed, &options).unwrap_or_else(|difference| {
+                let (report, divergence) = *difference;
                 diverged += 1;
                 println!("seed {seed} is not deterministic: {divergence}");
                 report
@@ -127,6 +134,40 @@ fn explain(report: &Report, options: &Options) {
     }
     let (seed, seconds) = (report.seed, options.churn_ms / 1_000);
     println!("replay: --seed {seed} --seconds {seconds} --trace");
+}
+
+/// Ends the program when a seed takes too long: a loop that never yields stops virtual time, and nothing
+/// on its thread can notice.
+struct Watchdog(std::sync::mpsc::Sender<u64>);
+
+impl Watchdog {
+    fn start(patience_s: u64) -> Self {
+        let (seeds, watched) = std::sync::mpsc::channel();
+        let patience = std::time::Duration::from_secs(patience_s);
+        let watch = move || {
+            let mut current: Option<u64> = None;
+            loop {
+                match (watched.recv_timeout(patience), current) {
+                    (Ok(seed), _) => current = Some(seed),
+                    (Err(RecvTimeoutError::Timeout), Some(seed)) => {
+                        println!("seed {seed} FAILED LIVE-2: no end within {patience_s} s real");
+                        println!("replay: --seed {seed} --trace; the last event is where it hangs");
+                        std::process::exit(1);
+                    }
+                    (Err(RecvTimeoutError::Timeout), None) => {}
+                    (Err(RecvTimeoutError::Disconnected), _) => return,
+                }
+            }
+        };
+        #[expect(clippy::disallowed_methods, reason = "it watches the simulation from outside")]
+        std::thread::spawn(watch);
+        Self(seeds)
+    }
+
+    fn watch(&self, seed: u64) {
+        // It lives as long as the program.
+        let _ = self.0.send(seed);
+    }
 }
 
 /// The machine's own clock: how long a person waits.

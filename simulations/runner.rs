@@ -127,18 +127,18 @@ pub fn play(seed: u64, options: &Options) -> Report {
 }
 
 /// Plays a seed twice; an error names the first event that differs.
-pub fn play_twice(seed: u64, options: &Options) -> Result<Report, (Report, Divergence)> {
+pub fn play_twice(seed: u64, options: &Options) -> Result<Report, Box<(Report, Divergence)>> {
     let (first, trace) = play_with(seed, options, Lines::Record);
     let recording: Arc<Recording> = Arc::new(trace.take_recording());
     let (second, trace) = play_with(seed, options, Lines::Compare(recording));
     if let Some(divergence) = trace.divergence() {
-        return Err((first, divergence));
+        return Err(Box::new((first, divergence)));
     }
     if first.hash != second.hash {
         // Beyond the end of what was recorded.
         let divergence =
             Divergence { index: first.events, first: first.hash.clone(), second: second.hash };
-        return Err((first, divergence));
+        return Err(Box::new((first, divergence)));
     }
     Ok(first)
 }

@@ -99,6 +99,7 @@ impl Stage {
 
     /// Does to the cluster what a fault says.
     pub fn apply(&self, fault: &Fault) {
+        self.trace.event(format_args!("fault {fault:?}"));
         let mut cluster = self.cluster.borrow_mut();
         match fault {
             Fault::Crash { host, outage } => cluster.crash(*host, *outage),

@@ -111,8 +111,12 @@ pub fn collected(handle: &Handle) -> Result<(), String> {
     loop {
         let page = blocks.page(after, 1_000);
         let Some((last, _)) = page.last() else { break };
-        after = Some(last.clone());
+        after = Some(*last);
         surplus += page.iter().filter(|(key, _)| !kept.contains(key)).count();
     }
-    if surplus == 0 { Ok(()) } else { Err(format!("{surplus} blocks that nobody needs are kept")) }
+    if surplus == 0 {
+        return Ok(());
+    }
+    let leases: Vec<String> = blocks.leases().into_iter().map(|lease| lease.reason).collect();
+    Err(format!("{surplus} blocks that nobody needs are kept, leases: {leases:?}"))
 }

@@ -3,6 +3,7 @@
 use ipfs_kit_core::id::NodeId;
 use ipfs_kit_core::invariant;
 use ipfs_kit_core::member::{Liveness, RaftStanding, Role};
+use ipfs_kit_core::pin::{Pin, ReplicaState};
 
 use crate::cluster::Cluster;
 
@@ -66,7 +67,23 @@ fn settled(leader: &crate::cluster::node::Handle) -> Result<(), String> {
         if state.next_expiry_ms().is_some_and(|at_ms| at_ms <= state.clock_ms()) {
             return Some("a pin is past its end".to_owned());
         }
-        invariant::check_rest(state).first().map(ToString::to_string)
+        let violation = invariant::check_rest(state).into_iter().next()?;
+        let pins =
+            state.pins().iter().filter(|(cid, _)| violation.detail.contains(&cid.to_string()));
+        let pins: Vec<String> = pins.map(|(_, pin)| describe(pin)).collect();
+        Some(format!("{violation} ({})", pins.join("; ")))
     });
     missing.flatten().map_or(Ok(()), Err)
+}
+
+/// A pin's copies in a few words.
+pub(super) fn describe(pin: &Pin) -> String {
+    let copies = pin.replicas.iter().map(|(node, replica)| match &replica.state {
+        ReplicaState::Assigned => format!("{node} assigned at {}", replica.granted),
+        ReplicaState::Pinned => format!("{node} pinned"),
+        ReplicaState::Failed { reason } => format!("{node} failed: {reason}"),
+    });
+    let copies: Vec<String> = copies.collect();
+    let origin = pin.spec.origin.map_or_else(|| "nowhere".to_owned(), |node| node.to_string());
+    format!("{} from {origin}: {}", pin.spec.name, copies.join(", "))
 }

@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use ipfs_kit_actors::api::{Ack, AddEvent, AddOptions, ByteRange, Failure, Node};
+use ipfs_kit_actors::api::{self, Ack, AddEvent, AddOptions, ByteRange, Failure, Node};
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::ops::{CidRequest, PinAdd, PinAddRequest, PinRm, PinStatus};
 use tokio::sync::mpsc;
@@ -41,12 +42,26 @@ pub enum Added {
 async fn ask<T: 'static, F: Future<Output = Result<T, Failure>> + 'static>(
     cluster: &Shared<Cluster>,
     at: HostId,
-    request: impl FnOnce(std::sync::Arc<dyn Node>) -> F,
+    what: &str,
+    request: impl FnOnce(Arc<dyn Node>) -> F,
+) -> Result<T, String> {
+    let trace = cluster.borrow().world.trace.clone();
+    trace.event(format_args!("user asks {at} to {what}"));
+    let answer = answered(cluster, at, request).await;
+    let outcome = answer.as_ref().map_or_else(String::as_str, |_| "done");
+    trace.event(format_args!("user asked {at} to {what}: {outcome}"));
+    answer
+}
+
+async fn answered<T: 'static, F: Future<Output = Result<T, Failure>> + 'static>(
+    cluster: &Shared<Cluster>,
+    at: HostId,
+    request: impl FnOnce(Arc<dyn Node>) -> F,
 ) -> Result<T, String> {
     let task = {
         let cluster = cluster.borrow();
         let run = cluster.machine(at).run();
-        run.and_then(|run| Some(run.spawn(request(run.handle()?.api()))?))
+        run.and_then(|run| run.spawn(request(run.handle()?.api())))
     };
     let task = task.ok_or_else(|| format!("{at} is down"))?;
     match tokio::time::timeout(PATIENCE, task).await {
@@ -70,7 +85,9 @@ pub async fn add(
     let ends = if options.expires_in_ms.is_some() { Ends::ByTime } else { Ends::Never };
     let (events, mut told) = mpsc::channel(64);
     let source = content.source();
-    let asked = ask(cluster, at, |node| async move { node.add(source, options, events).await });
+    let what = format!("add {}, {:?}", content.name(), options.ack);
+    let add = |node: Arc<dyn Node>| async move { node.add(source, options, events).await };
+    let asked = ask(cluster, at, &what, add);
     let watch = async {
         while let Some(event) = told.recv().await {
             // From here on the pin may come to be, whatever becomes of the request.
@@ -101,8 +118,9 @@ pub async fn read(
     let content = content.ok_or("it is not in the ledger")?;
     for (name, expected) in content.files() {
         let path = format!("{cid}/{name}");
-        let asked = ask(cluster, at, |node| async move { read_file(&*node, path).await });
-        let bytes = asked.await?;
+        let what = format!("read {path}");
+        let read = |node: Arc<dyn Node>| async move { read_file(&*node, path).await };
+        let bytes = ask(cluster, at, &what, read).await?;
         let mut ledger = ledger.borrow_mut();
         if bytes == expected {
             ledger.verified_bytes += bytes.len() as u64;
@@ -213,8 +231,9 @@ impl Client {
         self.ledger.borrow_mut().begin(cid);
         self.mine.retain(|mine| mine != cid);
         let request = CidRequest { cid: cid.clone() };
-        let asked = ask(&self.cluster, at, |node| async move {
-            ipfs_kit_actors::api::run::<PinRm>(&*node, request).await
+        let what = format!("end {cid}");
+        let asked = ask(&self.cluster, at, &what, |node| async move {
+            api::run::<PinRm>(&*node, request).await
         });
         let removed = asked.await?;
         self.ledger.borrow_mut().end(cid, removed.index);
@@ -235,18 +254,26 @@ impl Client {
             kind: Default::default(),
             origin: None,
         };
-        let asked = ask(&self.cluster, at, |node| async move {
-            ipfs_kit_actors::api::run::<PinAdd>(&*node, request).await
+        let what = format!("change {cid}");
+        let asked = ask(&self.cluster, at, &what, |node| async move {
+            api::run::<PinAdd>(&*node, request).await
         });
-        asked.await.map(drop)
+        let answer = asked.await;
+        if answer.is_err() {
+            // It may take effect at any time, even after this user has ended the pin.
+            self.ledger.borrow_mut().begin(cid);
+            self.mine.retain(|mine| mine != cid);
+        }
+        answer.map(drop)
     }
 
     /// Looks a pin up. The answer is linearizable: it shows everything acknowledged before it was asked.
     async fn look(&mut self, at: HostId, cid: &Cid) -> Result<(), String> {
         let known = self.ledger.borrow().items().get(cid).map(|item| item.known);
         let request = CidRequest { cid: cid.clone() };
-        let asked = ask(&self.cluster, at, |node| async move {
-            ipfs_kit_actors::api::run::<PinStatus>(&*node, request).await
+        let what = format!("look at {cid}");
+        let asked = ask(&self.cluster, at, &what, |node| async move {
+            api::run::<PinStatus>(&*node, request).await
         });
         let answer = asked.await;
         let is_missing = answer.as_ref().is_err_and(|reason| reason.starts_with("E_NOT_FOUND"));

@@ -66,8 +66,6 @@ impl SimExecutor {
 
     /// Makes jobs of a lane take up to this long: a slow disk.
     pub fn set_longest_ms(&self, lane: WorkLane, longest_ms: u64) {
-        let host = self.host;
-        self.trace.event(format_args!("fault {host} {lane:?} work takes up to {longest_ms} ms"));
         self.inner().longest_ms.insert(lane, longest_ms);
     }
 

@@ -257,7 +257,6 @@ impl State {
     }
 
     pub fn cut(&mut self, host: HostId, reason: &str) {
-        self.trace.event(format_args!("fault {host} loses its connections"));
         for peer in (0..self.hosts.len()).map(HostId).filter(|peer| *peer != host) {
             self.cut_between(host, peer, reason);
         }
@@ -282,7 +281,6 @@ impl State {
             return;
         }
         link.blocked_since_ms = Some(now_ms);
-        self.trace.event(format_args!("fault {from} can't reach {to}"));
         let pair = pair(from, to);
         let Some(conn) = self.conns.get(&pair).map(|conn| conn.id) else { return };
         for at in [pair.0, pair.1] {
@@ -298,11 +296,12 @@ impl State {
         });
         if stalled {
             self.close_end(pair, conn, at, "no sign of life");
+            // The other end may have been spared by the partition's end: it hears of this one's.
+            self.notice_later(at, other(pair, at), conn);
         }
     }
 
     pub fn heal(&mut self) {
-        self.trace.event(format_args!("fault all directions are open"));
         for ((from, to), link) in std::mem::take(&mut self.links) {
             for event in link.held {
                 if let Event::Frame { conn, lane, .. } = event {

@@ -215,12 +215,10 @@ impl State {
     }
 
     pub fn set_weather(&mut self, weather: Weather) {
-        self.trace.event(format_args!("fault weather {weather:?}"));
         self.weather = weather;
     }
 
     pub fn set_slowness(&mut self, host: HostId, factor: u64) {
-        self.trace.event(format_args!("fault {host} is {factor} times slower"));
         self.host_mut(host).slowness = factor.max(1);
     }
 

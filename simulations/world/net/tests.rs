@@ -250,6 +250,24 @@ fn a_short_partition_only_delays() {
 }
 
 #[test]
+fn no_connection_stays_half_open() {
+    run(|trace| async move {
+        // Heals between the two ends' notices, at some moment of the seeds.
+        for seed in 0..20 {
+            let rig = Rig::started(seed, 2, trace.clone()).await;
+            rig.net.block(HostId(0), HostId(1));
+            sleep_ms(9_000).await;
+            rig.net.heal();
+            sleep_ms(20_000).await;
+            for (from, to) in [(0, 2), (1, 1)] {
+                let answer = rig.ports[from].call(NodeId(to), bytes("?"), SECOND).await;
+                assert!(answer.is_ok(), "seed {seed}: {answer:?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_dead_process_is_noticed_at_once_and_a_dead_machine_late() {
     run(|trace| async move {
         for (outage, noticed) in [(Outage::Process, true), (Outage::Power, false)] {
