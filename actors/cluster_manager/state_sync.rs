@@ -40,6 +40,8 @@ const GAP_PATIENCE: Duration = Duration::from_millis(150);
 const FEED_WAIT_MS: u32 = 2_000;
 /// How long a follower that had to ask keeps asking without being told that it lags.
 const DISTRUST: Duration = Duration::from_secs(5);
+/// How long a held request stays unanswered after something happened: gossip, where it works, is first.
+const GOSSIP_HEAD_START: Duration = Duration::from_millis(100);
 /// Deltas kept while an earlier one is missing.
 const EARLY_DELTAS_MAX: usize = 256;
 /// Pause after a feed request failed.
@@ -98,6 +100,17 @@ pub struct StateSync {
     tries: usize,
     view_saved: u64,
     masters_saved: Vec<Member>,
+}
+
+/// What became of a delta.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// The view moved.
+    Moved,
+    /// The view has it already.
+    Known,
+    /// It did not fit: something is missing here.
+    Missing,
 }
 
 /// A gossiped delta from a member.
@@ -219,43 +232,52 @@ impl StateSync {
         }
     }
 
-    /// Tries a delta; `true` when the view moved.
-    fn advance(&mut self, delta: Delta) -> bool {
+    /// Tries a delta.
+    fn advance(&mut self, delta: Delta) -> Step {
         match self.deps.view.write(|view| view.apply(&delta)) {
             Ok(()) => {
                 self.tell(delta.to, Some(Arc::new(delta.changes)));
-                true
+                Step::Moved
             }
-            Err(Refused::Old { .. }) => false,
+            Err(Refused::Old { .. }) => Step::Known,
+            Err(Refused::Epoch { ours, theirs }) if theirs < ours => Step::Known,
             Err(Refused::Gap { .. }) => {
                 if self.early.len() < EARLY_DELTAS_MAX {
                     self.early.insert(delta.from, delta);
                 }
                 self.note_lag();
-                false
+                Step::Missing
+            }
+            Err(Refused::Overlap { .. }) => {
+                self.note_lag();
+                Step::Missing
             }
             Err(reason @ (Refused::Diverged { .. } | Refused::Epoch { .. })) => {
                 tracing::warn!(%reason, "the view is taken anew from a master");
                 self.deps.view.write(View::distrust);
                 self.note_lag();
-                false
+                Step::Missing
             }
         }
     }
 
+    /// Takes the early deltas whose turn has come; each is looked at once.
     fn advance_early(&mut self) {
-        while let Some((&from, _)) = self.early.first_key_value() {
-            let index = self.deps.view.read(View::index);
-            if from > index + 1 {
+        let mut complete = true;
+        while let Some(next) = self.early.first_entry() {
+            if *next.key() > self.deps.view.read(View::index) + 1 {
                 return;
             }
-            if let Some(delta) = self.early.remove(&from)
-                && self.advance(delta)
-            {
-                self.count(true);
+            let delta = next.remove();
+            match self.advance(delta) {
+                Step::Moved => self.count(true),
+                Step::Known => {}
+                Step::Missing => complete = false,
             }
         }
-        self.lagging_since = None;
+        if complete {
+            self.lagging_since = None;
+        }
     }
 
     fn count(&mut self, by_gossip: bool) {
@@ -326,7 +348,7 @@ impl StateSync {
                 self.deps.leader_hint.write(|hint| *hint = Some(beacon.leader));
                 let mut moved = false;
                 for delta in deltas {
-                    if self.advance(delta) {
+                    if self.advance(delta) == Step::Moved {
                         self.count(false);
                         moved = true;
                     }
@@ -474,7 +496,7 @@ impl Handler<DeltaHeard> for StateSync {
         if !from_master || self.is_master() {
             return;
         }
-        if self.advance(heard.delta) {
+        if self.advance(heard.delta) == Step::Moved {
             self.count(true);
             self.advance_early();
         }
@@ -530,12 +552,15 @@ impl Handler<ServeFeed> for StateSync {
 
 impl StateSync {
     fn serve_later(&self, ask: ServeFeed, ctx: &mut Ctx<Self>) -> ResponseFuture<Response> {
-        let happened = Arc::clone(&self.happened);
+        // From here on: what happens before the first poll must not be missed.
+        let happened = Arc::clone(&self.happened).notified_owned();
         let me = ctx.own_ref();
         Box::pin(async move {
             let wait = Duration::from_millis(u64::from(ask.wait_ms.min(FEED_WAIT_MS)));
             // Either way the follower hears where the log is.
-            let _ = tokio::time::timeout(wait, happened.notified()).await;
+            if tokio::time::timeout(wait, happened).await.is_ok() {
+                tokio::time::sleep(GOSSIP_HEAD_START).await;
+            }
             let again = ServeFeed { wait_ms: 0, ..ask };
             let answer = me.ask(again).await;
             answer.unwrap_or_else(|error| Response::Unavailable { reason: error.to_string() })

@@ -1,6 +1,7 @@
 //! Users: they add, look, read, change and end pins through any node, and keep the ledger honest.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,15 +89,32 @@ pub async fn add(
     let what = format!("add {}, {:?}", content.name(), options.ack);
     let add = |node: Arc<dyn Node>| async move { node.add(source, options, events).await };
     let asked = ask(cluster, at, &what, add);
-    let watch = async {
-        while let Some(event) = told.recv().await {
-            // From here on the pin may come to be, whatever becomes of the request.
+    // From its root on the pin may come to be, whatever becomes of the request.
+    let heard = {
+        let ledger = ledger.clone();
+        move |event| {
             if let AddEvent::Imported { root, .. } = event {
                 ledger.borrow_mut().ask(&root, content.clone(), ends);
             }
         }
     };
-    let (answer, ()) = futures_util::join!(asked, watch);
+    let mut asked = pin!(asked);
+    let answer = loop {
+        tokio::select! {
+            biased;
+            Some(event) = told.recv() => heard(event),
+            answer = &mut asked => break answer,
+        }
+    };
+    while let Ok(event) = told.try_recv() {
+        heard(event);
+    }
+    // A node may go on with an import that nobody waits for.
+    tokio::task::spawn_local(async move {
+        while let Some(event) = told.recv().await {
+            heard(event);
+        }
+    });
     match answer {
         Ok(added) => {
             let index = added.index.unwrap_or(u64::MAX);

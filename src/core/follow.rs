@@ -63,6 +63,16 @@ pub enum Refused {
         /// Where the delta starts.
         from: u64,
     },
+    /// It begins with what the view has already; ask a master from `index` for the rest.
+    #[error("the delta covers {from} to {to}, the view is at {index}")]
+    Overlap {
+        /// Where the view is.
+        index: u64,
+        /// Where the delta starts.
+        from: u64,
+        /// Where the delta ends.
+        to: u64,
+    },
     /// The result would not match the masters' hash; take a snapshot.
     #[error("the view's hash differs from the masters' at {index}")]
     Diverged {
@@ -127,8 +137,8 @@ impl View {
         }
     }
 
-    /// Moves forward. A delta that overlaps what is known already is refused as a gap or as old: the
-    /// masters send ranges that begin where the follower is.
+    /// Moves forward. A delta that overlaps what is known already is refused: its hash holds for the whole
+    /// range only, and the masters send ranges that begin where the follower is.
     pub fn apply(&mut self, delta: &Delta) -> Result<(), Refused> {
         if delta.epoch != self.epoch {
             return Err(Refused::Epoch { ours: self.epoch, theirs: delta.epoch });
@@ -136,8 +146,11 @@ impl View {
         if delta.to <= self.index {
             return Err(Refused::Old { index: self.index, to: delta.to });
         }
-        if delta.from != self.index + 1 {
+        if delta.from > self.index + 1 {
             return Err(Refused::Gap { index: self.index, from: delta.from });
+        }
+        if delta.from <= self.index {
+            return Err(Refused::Overlap { index: self.index, from: delta.from, to: delta.to });
         }
         let hash = delta.changes.iter().fold(self.hash, |hash, change| change.fold(hash));
         if hash != delta.hash {

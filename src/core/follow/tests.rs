@@ -112,6 +112,22 @@ fn a_delta_over_several_indexes_moves_over_all_of_them() {
 }
 
 #[test]
+fn a_delta_that_begins_too_early_is_told_from_one_that_begins_too_late() {
+    let mut world = World::with_workers(2);
+    let mut view = View::of(&world.state, HOLDER);
+    let first = delta(&mut world, pin(1, 2));
+    let second = delta(&mut world, pin(2, 2));
+    let mut both = first.clone();
+    (both.to, both.hash) = (second.to, second.hash);
+    both.changes.extend(second.changes);
+    view.apply(&first).unwrap();
+    let (index, before) = (view.index(), view.clone());
+    let refused = Refused::Overlap { index, from: both.from, to: both.to };
+    assert_eq!(view.apply(&both), Err(refused), "waiting for what is missing would never end");
+    assert_eq!(view, before);
+}
+
+#[test]
 fn beacons_tell_lag_from_divergence() {
     let mut world = World::with_workers(1);
     let view = View::of(&world.state, HOLDER);
