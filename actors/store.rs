@@ -2,6 +2,8 @@
 //! measures what is used.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -63,16 +65,24 @@ pub struct StoreActor {
     deps: Deps,
     collecting: bool,
     reviewing: Rc<Cell<bool>>,
-    /// What was held after the last collection; nothing new to collect while it stays so.
+    /// What the last collection kept; nothing new to collect while it is so.
     last: Option<Kept>,
 }
 
-/// What is kept: as long as it stays so, there is nothing new to collect.
+/// What a collection kept: as long as both are so, another one would remove nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Kept {
-    roots: usize,
-    leases: usize,
+    /// Fingerprint of the roots as it began.
+    roots: u64,
+    /// Blocks that were there as it began, without those that it removed.
     blocks: u64,
+}
+
+/// What became of a collection.
+enum Outcome {
+    Swept { report: SweepReport, kept: Kept },
+    NothingNew,
+    Busy,
 }
 
 /// Collects now.
@@ -82,7 +92,7 @@ pub struct Collect;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Collected(Result<Option<SweepReport>, String>);
+struct Collected(Result<Outcome, String>);
 
 /// Imports under way: their blocks are not below any root yet, so no collection begins meanwhile.
 #[derive(Clone, Default)]
@@ -151,14 +161,6 @@ impl StoreActor {
         });
     }
 
-    fn kept(&self) -> Kept {
-        Kept {
-            roots: self.deps.holdings.roots().len(),
-            leases: self.deps.blocks.leases().len(),
-            blocks: self.deps.usage.read(|usage| usage.blocks),
-        }
-    }
-
     fn measure(&self) {
         match self.deps.blocks.stat() {
             Ok(stat) => {
@@ -171,14 +173,14 @@ impl StoreActor {
     }
 
     fn collect(&mut self, ctx: &mut Ctx<Self>) {
-        if self.collecting || self.last == Some(self.kept()) {
+        if self.collecting {
             return;
         }
         self.collecting = true;
-        let (deps, me) = (self.deps.clone(), ctx.own_ref());
+        let (deps, last, me) = (self.deps.clone(), self.last, ctx.own_ref());
         tokio::task::spawn_local(async move {
             let executor = Arc::clone(&deps.executor);
-            let run = work(&*executor, WorkLane::Bulk, move || run(&deps)).await;
+            let run = work(&*executor, WorkLane::Bulk, move || run(&deps, last)).await;
             let result = run.unwrap_or_else(|error| Err(error.to_string()));
             // Lost when the actor is restarting: the next look collects again.
             if let Err(reason) = me.tell(Collected(result)) {
@@ -188,21 +190,32 @@ impl StoreActor {
     }
 }
 
-/// One collection; `None` if imports are under way.
-fn run(deps: &Deps) -> Result<Option<SweepReport>, String> {
+/// Everything that is kept with all below it: what is held, what is to be held, what was just added.
+fn roots(deps: &Deps) -> BTreeSet<Cid> {
+    let mut roots: BTreeSet<Cid> = deps.holdings.roots().iter().map(|cid| cid.to_cid()).collect();
+    if let Some(view) = &deps.view {
+        view.read(|view| roots.extend(view.pins().keys().map(|cid| cid.to_cid())));
+    }
+    roots.extend(deps.blocks.leases().iter().filter_map(leased_import));
+    roots
+}
+
+/// One collection, unless nothing can have changed since the last one.
+fn run(deps: &Deps, last: Option<Kept>) -> Result<Outcome, String> {
     let begun = deps.flights.ground(|| deps.blocks.begin_gc());
     let mut session = match begun {
-        None | Some(Err(GcError::Running)) => return Ok(None),
+        None | Some(Err(GcError::Running)) => return Ok(Outcome::Busy),
         Some(Err(error)) => return Err(error.to_string()),
         Some(Ok(session)) => session,
     };
-    let mut roots: Vec<Cid> = deps.holdings.roots().iter().map(|cid| cid.to_cid()).collect();
-    if let Some(view) = &deps.view {
-        roots.extend(
-            view.read(|view| view.pins().keys().map(|cid| cid.to_cid()).collect::<Vec<_>>()),
-        );
+    let blocks = deps.blocks.stat().map_err(|error| error.to_string())?.blocks;
+    let roots = roots(deps);
+    let mut hasher = DefaultHasher::new();
+    roots.hash(&mut hasher);
+    let kept = Kept { roots: hasher.finish(), blocks };
+    if last == Some(kept) {
+        return Ok(Outcome::NothingNew);
     }
-    roots.extend(deps.blocks.leases().iter().filter_map(leased_import));
     for root in roots {
         mark(&deps.blocks, &session, root).map_err(|error| error.to_string())?;
     }
@@ -213,7 +226,9 @@ fn run(deps: &Deps) -> Result<Option<SweepReport>, String> {
         }
     }
     let mut control = |_: SweepProgress| SweepControl::Continue;
-    session.sweep(&mut control).map(Some).map_err(|error| error.to_string())
+    let report = session.sweep(&mut control).map_err(|error| error.to_string())?;
+    let kept = Kept { blocks: blocks.saturating_sub(report.removed_blocks), ..kept };
+    Ok(Outcome::Swept { report, kept })
 }
 
 /// Why a root can't be marked; then nothing is swept.
@@ -277,12 +292,14 @@ impl Handler<Collected> for StoreActor {
     fn handle(&mut self, Collected(result): Collected, _: &mut Ctx<Self>) {
         self.collecting = false;
         match result {
-            Ok(Some(report)) => {
+            Ok(Outcome::Swept { report, kept }) => {
                 tracing::debug!(?report, "collected");
                 self.measure();
-                self.last = Some(self.kept());
+                let whole = report.postponed_segments == 0 && !report.cancelled;
+                self.last = whole.then_some(kept);
             }
-            Ok(None) => tracing::debug!("imports are under way; collecting later"),
+            Ok(Outcome::NothingNew) => {}
+            Ok(Outcome::Busy) => tracing::debug!("imports are under way; collecting later"),
             Err(reason) => tracing::warn!(%reason, "the collection was given up"),
         }
     }
