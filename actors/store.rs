@@ -23,7 +23,7 @@ use crate::holdings::Holdings;
 use crate::ports::{Executor, WorkLane, work};
 use crate::shared::{Shared, SharedView};
 use crate::supervised;
-use crate::supervision::Ctx;
+use crate::supervision::{Ctx, Fault};
 
 /// Between two measurements of what is used.
 const MEASURE: Duration = Duration::from_secs(1);
@@ -161,6 +161,14 @@ impl StoreActor {
         });
     }
 
+    /// After a failed sync nobody knows what is durable: the node ends with the reason, and the next run
+    /// opens the store with what is really there.
+    fn check(&self, ctx: &mut Ctx<Self>) {
+        if let Some(cause) = self.deps.blocks.failure() {
+            ctx.fail(Fault::new("store", format!("the disk failed, nothing can be written: {cause}")));
+        }
+    }
+
     fn measure(&self) {
         match self.deps.blocks.stat() {
             Ok(stat) => {
@@ -269,7 +277,11 @@ impl Actor for StoreActor {
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
         self.measure();
-        ctx.run_interval(MEASURE, |actor, _| actor.measure());
+        self.check(ctx);
+        ctx.run_interval(MEASURE, |actor, ctx| {
+            actor.measure();
+            actor.check(ctx);
+        });
         ctx.run_interval(REVIEW, |actor, _| actor.review_leases());
         ctx.run_interval(self.deps.gc, |actor, ctx| actor.collect(ctx));
     }

@@ -3,11 +3,16 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::mpsc::RecvTimeoutError;
 
 use clap::Parser;
 use ipfs_kit_simulations::cluster::Sabotage;
 use ipfs_kit_simulations::runner::{Options, Print, Report, play, play_twice};
+use ipfs_kit_simulations::trace;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 /// Every so many seeds one is played twice, whatever was asked.
 const TWICE_EVERY: u64 = 10;
@@ -29,6 +34,9 @@ struct Arguments {
     /// Prints every event; the seed is played once.
     #[arg(long)]
     trace: bool,
+    /// Prints what the nodes log, by this filter, with virtual time: debug, or ipfs_kit_actors=trace.
+    #[arg(long, value_name = "FILTER", value_parser = EnvFilter::from_str)]
+    log: Option<EnvFilter>,
     /// Plays every seed twice and compares; otherwise one in ten of a range.
     #[arg(long)]
     replay: bool,
@@ -89,8 +97,12 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
     let options = arguments.options();
+    if let Some(filter) = arguments.log.take() {
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_timer(VirtualTime);
+        subscriber.with_ansi(false).with_writer(std::io::stderr).init();
+    }
     println!("{} {}: {options:?}", env!("CARGO_BIN_NAME"), env!("CARGO_PKG_VERSION"));
     let (mut played, mut failed, mut diverged) = (0u64, 0u64, 0u64);
     let watchdog = Watchdog::start(arguments.patience);
@@ -167,6 +179,16 @@ impl Watchdog {
     fn watch(&self, seed: u64) {
         // It lives as long as the program.
         let _ = self.0.send(seed);
+    }
+}
+
+/// Stamps log lines with the trace's clock.
+struct VirtualTime;
+
+impl FormatTime for VirtualTime {
+    fn format_time(&self, to: &mut Writer<'_>) -> std::fmt::Result {
+        let now_ms = trace::virtual_ms();
+        write!(to, "{:>7}.{:03}", now_ms / 1_000, now_ms % 1_000)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Equal seeds must give equal traces. A second run of a seed compares itself line by line with the
 //! first one's [`Recording`], so that the first difference is named, not only noticed.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,6 +94,18 @@ impl fmt::Debug for Trace {
     }
 }
 
+std::thread_local! {
+    /// When the run on this thread began.
+    static START: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Virtual milliseconds since the run on this thread began; 0 outside of one.
+#[must_use]
+pub fn virtual_ms() -> u64 {
+    let passed = START.get().map(|start| start.elapsed().as_millis());
+    passed.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_default()
+}
+
 impl Trace {
     /// An empty trace that begins now. Needs a tokio runtime with paused time.
     #[must_use]
@@ -109,7 +122,9 @@ impl Trace {
             divergence: None,
             line: String::new(),
         };
-        Self { start: Instant::now(), inner: Arc::new(Mutex::new(inner)) }
+        let start = Instant::now();
+        START.set(Some(start));
+        Self { start, inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// Virtual milliseconds since the trace began.

@@ -331,6 +331,12 @@ impl BlockStore {
         page.into_iter().map(|(key, slot)| (key, u64::from(slot.len))).collect()
     }
 
+    /// Why the store takes no writes until it is opened again, after a failed sync; `None` in health.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.inner.poisoned.get().map(String::as_str)
+    }
+
     /// Figures of the store.
     ///
     /// # Errors

@@ -231,6 +231,7 @@ fn a_failed_sync_makes_the_store_read_only() {
     disk.fail_sync_after(0);
     assert!(matches!(store.sync(), Err(PutError::Disk(_))));
     assert!(matches!(store.sync(), Err(PutError::Poisoned { .. })));
+    assert!(store.failure().is_some_and(|cause| cause.contains("sync")), "an operator can see why");
     assert!(matches!(store.put_many(&[block(9)]), Err(PutError::Poisoned { .. })));
     expect_blocks(&store, 0..5);
     disk.crash();
