@@ -166,6 +166,13 @@ impl Task {
         // Late ticks are gone: replaying them would start elections for time in which nothing was heard.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut jobs = self.job_results.take().expect("taken once, by the only run");
+        // What a checkpoint brought back is applied by no entry: the shells take it whole.
+        let (epoch, founded) =
+            self.deps.handle.state.read(|state| (state.epoch(), state.cluster().is_some()));
+        self.tell_leadership();
+        if founded {
+            (self.deps.on_applied)(Applied { epoch, entries: Arc::default() });
+        }
         if self.conf == raft::ConfState::single(self.id()) {
             self.core.campaign()?;
         }

@@ -153,7 +153,7 @@ impl StoreActor {
                     let blocks = deps.blocks.clone();
                     let job = move || blocks.release_lease(lease.id);
                     if let Ok(Err(reason)) = work(&*deps.executor, WorkLane::Files, job).await {
-                        tracing::debug!(%reason, "an import's lease was released already");
+                        tracing::warn!(%reason, "an import's lease stays until the next look");
                     }
                 }
             }
@@ -165,7 +165,10 @@ impl StoreActor {
     /// opens the store with what is really there.
     fn check(&self, ctx: &mut Ctx<Self>) {
         if let Some(cause) = self.deps.blocks.failure() {
-            ctx.fail(Fault::new("store", format!("the disk failed, nothing can be written: {cause}")));
+            ctx.fail(Fault::new(
+                "store",
+                format!("the disk failed, nothing can be written: {cause}"),
+            ));
         }
     }
 

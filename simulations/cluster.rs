@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipfs_kit_actors::journal;
 use ipfs_kit_actors::membership::{self, JoinFailure};
 use ipfs_kit_actors::node as actors_node;
 use ipfs_kit_actors::ports::{Clock, Network, Peers};
@@ -208,7 +209,7 @@ impl Cluster {
         let incarnation = self.next_incarnation(host);
         let wall_ms = self.world.host(host).clock.wall_ms();
         let (_, membership) = membership::found(id, &spec, incarnation, wall_ms)?;
-        self.machines[host.0].membership = Some(membership);
+        self.remember(host, membership);
         self.launch(host, incarnation);
         Ok(())
     }
@@ -217,7 +218,27 @@ impl Cluster {
     pub fn admit(&mut self, host: HostId, membership: Membership) {
         let node = membership.node;
         self.world.trace.event(format_args!("{host} joins as {node}"));
+        self.remember(host, membership);
+    }
+
+    /// Writes the membership into the machine's folder, as `init` and a first start do.
+    fn remember(&mut self, host: HostId, membership: Membership) {
+        if let Err(reason) = journal::save_membership(&*self.world.host(host).disk(), &membership) {
+            self.world.trace.event(format_args!("{host} can't remember its place: {reason}"));
+        }
         self.machines[host.0].membership = Some(membership);
+    }
+
+    /// What a starting node knows: what its folder says, which the runs before kept up to date.
+    fn recall(&self, host: HostId) -> Option<Membership> {
+        match journal::load_membership(&*self.world.host(host).disk()) {
+            Ok(Some(membership)) => Some(membership),
+            Ok(None) => self.machines[host.0].membership.clone(),
+            Err(reason) => {
+                self.world.trace.event(format_args!("{host} can't recall its place: {reason}"));
+                self.machines[host.0].membership.clone()
+            }
+        }
     }
 
     /// Starts a member's node unless it is up.
@@ -281,13 +302,13 @@ impl Cluster {
     }
 
     fn launch(&mut self, host: HostId, incarnation: Incarnation) {
-        let spec = self.spec(host);
+        let (spec, membership) = (self.spec(host), self.recall(host));
         let machine = &mut self.machines[host.0];
         machine.runs += 1;
         let seed = rng::derive(self.world.seed, &format!("node on {host}, run {}", machine.runs));
         let settings = NodeSettings {
             spec,
-            membership: machine.membership.clone(),
+            membership,
             incarnation,
             seed,
             timing: self.profile.timing,

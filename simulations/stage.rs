@@ -135,6 +135,17 @@ impl Stage {
         &mut self,
         what: &str,
         within_ms: u64,
+        look: impl FnMut(&Cluster) -> Result<T, String>,
+    ) -> Result<T, Broken> {
+        self.until_every(0, what, within_ms, look).await
+    }
+
+    /// As [`Stage::until`], for a look that costs much: so many milliseconds pass between two of them.
+    pub async fn until_every<T>(
+        &mut self,
+        every_ms: u64,
+        what: &str,
+        within_ms: u64,
         mut look: impl FnMut(&Cluster) -> Result<T, String>,
     ) -> Result<T, Broken> {
         let until_ms = self.now_ms() + within_ms;
@@ -148,6 +159,7 @@ impl Stage {
                 return Err(Broken::new("LIVE-1", detail));
             }
             self.step().await?;
+            self.pass(every_ms).await?;
         }
     }
 

@@ -95,6 +95,8 @@ pub struct StateSync {
     term: u64,
     lagging_since: Option<Instant>,
     fetching: bool,
+    /// Where the view was when the last feed request was made.
+    asked_from: u64,
     distrust_until: Option<Instant>,
     caught_up: bool,
     tries: usize,
@@ -160,6 +162,7 @@ impl StateSync {
             term: 0,
             lagging_since: None,
             fetching: false,
+            asked_from: 0,
             distrust_until: None,
             caught_up: false,
             tries: 0,
@@ -241,7 +244,8 @@ impl StateSync {
             }
             Err(Refused::Old { .. }) => Step::Known,
             Err(Refused::Epoch { ours, theirs }) if theirs < ours => Step::Known,
-            Err(Refused::Gap { .. }) => {
+            // Without a view yet everything is early.
+            Err(Refused::Gap { .. } | Refused::Epoch { ours: 0, .. }) => {
                 if self.early.len() < EARLY_DELTAS_MAX {
                     self.early.insert(delta.from, delta);
                 }
@@ -312,6 +316,7 @@ impl StateSync {
         self.fetching = true;
         let (from, epoch, scope) =
             self.deps.view.read(|view| (view.index(), view.epoch(), view.scope()));
+        self.asked_from = from;
         let wait_ms = if lags || !self.caught_up { 0 } else { FEED_WAIT_MS };
         let request = Request::Feed { from, epoch, scope, wait_ms };
         let rpc = self.deps.rpc.clone();
@@ -354,7 +359,13 @@ impl StateSync {
                     }
                 }
                 self.advance_early();
-                if self.deps.view.read(|view| view.lags(&beacon)) {
+                let (index, lags) = self.deps.view.read(|v| (v.index(), v.lags(&beacon)));
+                if lags && index == self.asked_from {
+                    tracing::warn!(%from, index, "an answer was of no use; taking the view anew");
+                    self.deps.view.write(View::distrust);
+                    self.tries += 1;
+                }
+                if lags {
                     self.note_lag();
                 } else {
                     self.caught_up = true;

@@ -31,7 +31,7 @@ pub async fn run(stage: &mut Stage) -> Result<(), Broken> {
     for cid in &live {
         client::read_back(stage, LEECHER, cid).await?;
     }
-    stage.until("only what is needed is kept", COLLECT_MS, collected).await?;
+    stage.until_every(1_000, "only what is needed is kept", COLLECT_MS, collected).await?;
     stage.until("rest after the scan", REST_MS, at_rest).await?;
     scan(stage)
 }

@@ -333,8 +333,9 @@ impl BlockStore {
 
     /// Why the store takes no writes until it is opened again, after a failed sync; `None` in health.
     #[must_use]
-    pub fn failure(&self) -> Option<&str> {
-        self.inner.poisoned.get().map(String::as_str)
+    pub fn failure(&self) -> Option<String> {
+        let blocks = self.inner.poisoned.get().cloned();
+        blocks.or_else(|| lock(&self.inner.leases).failure().map(str::to_owned))
     }
 
     /// Figures of the store.

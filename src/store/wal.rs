@@ -239,6 +239,11 @@ impl Wal {
         self.tail.segment
     }
 
+    /// Why nothing can be written until the log is opened again; `None` in health.
+    pub fn failure(&self) -> Option<&str> {
+        self.poisoned.as_deref()
+    }
+
     fn check_usable(&self) -> Result<(), WalError> {
         match &self.poisoned {
             Some(cause) => Err(WalError::Poisoned { cause: cause.clone() }),

@@ -19,8 +19,12 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Appends the next entry's delta and lets the oldest go.
+    /// Appends the next entry's delta and lets the oldest go. One that does not follow the last begins
+    /// anew: the view may have moved by a feed of its own meanwhile.
     pub fn push(&mut self, delta: Delta) {
+        if self.deltas.back().is_some_and(|(last, _)| last.to + 1 != delta.from) {
+            *self = Self::default();
+        }
         let len_bytes = size_of(&delta);
         self.size_bytes += len_bytes;
         self.deltas.push_back((delta, len_bytes));

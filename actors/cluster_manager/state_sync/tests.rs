@@ -30,3 +30,14 @@ fn the_ring_serves_exactly_what_a_follower_lacks() {
     assert_eq!(deltas.last().map(|delta| delta.to), Some(19));
     assert!(ring.covers(19, 19), "a follower that is there needs nothing");
 }
+
+#[test]
+fn a_ring_with_a_gap_behind_it_serves_only_what_follows_the_gap() {
+    let mut ring = Ring::default();
+    for index in [3, 4, 7, 8] {
+        ring.push(delta_of(&entry(index), 1));
+    }
+    assert!(!ring.covers(3, 8), "5 and 6 were never here: a follower at 3 needs a snapshot");
+    assert!(ring.covers(6, 8));
+    assert_eq!(ring.since(6, usize::MAX).first().map(|delta| delta.from), Some(7));
+}

@@ -140,6 +140,10 @@ impl Leases {
         Ok(Self { wal, table })
     }
 
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.wal.failure()
+    }
+
     fn grant(
         &mut self,
         reason: &str,
