@@ -91,6 +91,12 @@ impl Holdings {
         lock(&self.inner).held.iter().cloned().collect()
     }
 
+    /// Why nothing can be written down until the records are opened again; `None` in health, and while a
+    /// record is being written.
+    pub fn failure(&self) -> Option<String> {
+        self.inner.try_lock().ok()?.wal.failure().map(str::to_owned)
+    }
+
     /// Writes down that a root is held; durable on return.
     pub async fn hold(&self, cid: &Cid) -> Result<(), String> {
         self.put(cid, HELD).await

@@ -164,7 +164,8 @@ impl StoreActor {
     /// After a failed sync nobody knows what is durable: the node ends with the reason, and the next run
     /// opens the store with what is really there.
     fn check(&self, ctx: &mut Ctx<Self>) {
-        if let Some(cause) = self.deps.blocks.failure() {
+        let failure = self.deps.blocks.failure().or_else(|| self.deps.holdings.failure());
+        if let Some(cause) = failure {
             ctx.fail(Fault::new(
                 "store",
                 format!("the disk failed, nothing can be written: {cause}"),

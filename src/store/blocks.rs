@@ -335,7 +335,9 @@ impl BlockStore {
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         let blocks = self.inner.poisoned.get().cloned();
-        blocks.or_else(|| lock(&self.inner.leases).failure().map(str::to_owned))
+        // Whoever changes a lease now is told by the change itself.
+        let leases = || self.inner.leases.try_lock().ok()?.failure().map(str::to_owned);
+        blocks.or_else(leases)
     }
 
     /// Figures of the store.

@@ -127,6 +127,8 @@ pub struct Wal {
     options: WalOptions,
     files: BTreeMap<u64, Arc<dyn DiskFile>>,
     tail: Tail,
+    /// Where the last batch that recovery found begins.
+    last_start: u64,
     /// Numbers are never used twice, not even that of a segment in which nothing survived.
     next_segment: u64,
     /// Bytes preallocated in the tail segment; 0 when the next batch must start a new segment.
@@ -153,6 +155,7 @@ impl Wal {
             options,
             files: BTreeMap::new(),
             tail: Tail::default(),
+            last_start: 0,
             next_segment: 1,
             tail_capacity: 0,
             buffer: AlignedBuf::with_capacity(ALIGN_BYTES),

@@ -13,11 +13,16 @@ use super::segments::{
 };
 use super::writer::{Flusher, Frame, OpenSegment, Writer, position};
 use super::{BlockStoreOptions, Inner, Key, OpenError, Place, write};
-use crate::disk::{ALIGN_BYTES, AlignedBuf, Disk, Io, Open, create_dir_durable, join};
+use crate::disk::{
+    ALIGN_BYTES, AlignedBuf, Disk, DiskError, DiskFile, Io, Open, align_up, create_dir_durable,
+    join,
+};
 use crate::files::TEMPORARY;
 
 /// How many findings of each sort a report lists.
 const MAX_FINDINGS: usize = 1000;
+/// How much of a growing segment is written again at once.
+const REWRITE_BYTES: usize = 1 << 20;
 /// What an offset in units of eight bytes reaches.
 const MAX_SEGMENT_BYTES: u64 = 32 << 30;
 
@@ -196,8 +201,7 @@ impl Inner {
         }
         let path = self.segment_path(segment);
         let file = self.disk.open(&path, Open::Write, Io::Direct)?;
-        // What a crashed process wrote but did not sync counts from now on.
-        file.sync()?;
+        rewrite(&*file, found.synced_end.min(found.end), found.end)?;
         self.add(segment, found.good.iter().copied());
         let mut stat = SegmentStat { bytes: found.end, ..SegmentStat::default() };
         let listing = encode_listing(&found);
@@ -259,6 +263,25 @@ impl Inner {
         *entry = SegmentStat { live_bytes: entry.live_bytes, ..stat };
         catalog.used_bytes += stat.bytes;
     }
+}
+
+/// What a crashed process wrote but did not sync counts from now on, so it must be durable. A sync alone
+/// is not enough: after one that failed the kernel takes the bytes for written and never writes them
+/// again. The same bytes again do no harm wherever that write is torn.
+fn rewrite(file: &dyn DiskFile, from: u64, to: u64) -> Result<(), DiskError> {
+    let unit = ALIGN_BYTES as u64;
+    let (mut at, to) = (from / unit * unit, align_up(to));
+    let mut bytes = vec![0; REWRITE_BYTES];
+    while at < to {
+        let len = (to - at).min(REWRITE_BYTES as u64) as usize;
+        let read = file.read_at(at, &mut bytes[..len])?;
+        let mut aligned = AlignedBuf::with_capacity(REWRITE_BYTES);
+        aligned.extend(&bytes[..read]);
+        aligned.pad_to(ALIGN_BYTES);
+        file.write_at(at, aligned.as_slice())?;
+        at += len as u64;
+    }
+    file.sync()
 }
 
 fn encode_listing(found: &Scan) -> Vec<u8> {

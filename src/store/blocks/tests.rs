@@ -242,6 +242,26 @@ fn a_failed_sync_makes_the_store_read_only() {
 }
 
 #[test]
+fn blocks_that_outlived_their_failed_sync_are_durable_once_the_store_was_opened() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open(&disk);
+    store.put_many(&blocks(0..5)).unwrap();
+    store.sync().unwrap();
+    store.put_many(&blocks(5..9)).unwrap();
+    disk.fail_sync_after(0);
+    assert!(store.sync().is_err());
+    drop(store);
+    disk.kill_process();
+    // The next process finds them in the cache, so it says that it has them.
+    let (store, _) = open(&disk);
+    expect_blocks(&store, 0..9);
+    store.sync().unwrap();
+    drop(store);
+    disk.crash();
+    expect_blocks(&open(&disk).0, 0..9);
+}
+
+#[test]
 fn a_damaged_block_is_named_counts_as_absent_and_heals_when_put_again() {
     for seal in [true, false] {
         let disk = SimDisk::new(1);

@@ -2,7 +2,7 @@
 
 use super::frame::{self, FrameHeader, HEADER_BYTES, RECORD_HEADER_BYTES};
 use super::{Location, Replayed, Tail, Wal, WalError};
-use crate::disk::{ALIGN_BYTES, DiskFile, Io, ListedKind, Open, align_up};
+use crate::disk::{ALIGN_BYTES, AlignedBuf, DiskFile, Io, ListedKind, Open, align_up};
 use std::sync::Arc;
 
 /// How much is read at once while looking for batches behind damage.
@@ -56,15 +56,13 @@ impl Wal {
             if chained {
                 self.check_link(&*file, segment, suspect)?;
             }
-            let before = recovery.batches;
             let end = self.replay(&*file, segment, len, &mut recovery, visit)?;
             chained |= recovery.batches > 0;
             suspect = (segment, end);
             self.next_segment = segment + 1;
             self.files.insert(segment, Arc::clone(&file));
             if index + 1 == numbers.len() {
-                let kept_some = recovery.batches > before;
-                self.settle_tail(&file, segment, end, kept_some, &mut recovery)?;
+                self.settle_tail(&file, segment, end, &mut recovery)?;
             }
         }
         // The names of the surviving segments may still be unsynced.
@@ -135,6 +133,7 @@ impl Wal {
                     .into());
             }
             self.show_records(segment, at, &body, visit)?;
+            self.last_start = offset;
             offset += frame_bytes;
             self.tail = Tail { segment, end: offset, crc, sequence: header.sequence };
             recovery.batches += 1;
@@ -183,10 +182,10 @@ impl Wal {
         file: &Arc<dyn DiskFile>,
         segment: u64,
         end: u64,
-        kept_some: bool,
         recovery: &mut Recovery,
     ) -> Result<(), WalError> {
         let len = file.len()?;
+        let kept_some = self.tail.segment == segment && end > 0;
         match self.rest(&**file, segment, end, len)? {
             Rest::LaterBatch => return Err(self.corrupt(segment, end, FOLLOWED)),
             // The evidence stays, and no sector that may have been synced is written again.
@@ -199,8 +198,23 @@ impl Wal {
                 self.disk.remove(&self.segment_path(segment))?;
             }
         }
-        // What a crashed process wrote but did not sync counts from now on, so it must be durable.
-        if kept_some { Ok(file.sync()?) } else { Ok(()) }
+        if kept_some { self.rewrite_last_batch(&**file) } else { Ok(()) }
+    }
+
+    /// What a crashed process wrote but did not sync counts from now on, so it must be durable. A sync
+    /// alone is not enough: after one that failed the kernel takes the bytes for written and never
+    /// writes them again. Only the last batch can be in doubt, since each is synced before the next;
+    /// the same bytes again do no harm wherever that write is torn.
+    fn rewrite_last_batch(&mut self, file: &dyn DiskFile) -> Result<(), WalError> {
+        let len_bytes = (self.tail.end - self.last_start) as usize;
+        let mut frame = vec![0; len_bytes];
+        if file.read_at(self.last_start, &mut frame)? != len_bytes {
+            return Err(self.corrupt(self.tail.segment, self.last_start, "the last batch is cut"));
+        }
+        self.buffer = AlignedBuf::with_capacity(len_bytes.max(ALIGN_BYTES));
+        self.buffer.extend(&frame);
+        file.write_at(self.last_start, self.buffer.as_slice())?;
+        Ok(file.sync()?)
     }
 
     fn rest(

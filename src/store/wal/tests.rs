@@ -268,3 +268,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_batch_that_outlived_its_failed_sync_is_durable_once_the_log_was_opened() {
+    let disk = SimDisk::new(1);
+    let (mut wal, ..) = open(&disk).unwrap();
+    append(&mut wal, b"synced").unwrap();
+    disk.fail_sync_after(0);
+    append(&mut wal, &payload(3)).unwrap_err();
+    assert!(wal.failure().is_some());
+    drop(wal);
+    disk.kill_process();
+    // The next process reads the batch from the cache, counts on it and writes behind it.
+    let (mut wal, _, shown) = open(&disk).unwrap();
+    assert_eq!(shown.len(), 2);
+    append(&mut wal, b"behind it").unwrap();
+    drop(wal);
+    disk.crash();
+    let (_, _, shown) = open(&disk).unwrap();
+    assert_eq!(shown.len(), 3, "the power failure took nothing that later batches stand on");
+}
