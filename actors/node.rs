@@ -1,7 +1,7 @@
 //! A node: its stores opened, its shells wired, its tree launched.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -184,7 +184,7 @@ pub struct RunningNode {
     api: Arc<dyn api::Node>,
     parts: Arc<Operations>,
     tree: Tree,
-    expelled: oneshot::Receiver<Expelled>,
+    ended: oneshot::Receiver<Ended>,
     farewell: Option<(Rpc, NodeId, ipfs_kit_core::id::Incarnation, Shared<Option<NodeId>>)>,
 }
 
@@ -195,6 +195,27 @@ pub enum Ended {
     Exit(Exit),
     /// The cluster does not want this run.
     Expelled(Expelled),
+    /// A disk failed so that nobody knows what is durable. The next run opens what is really there.
+    DiskFailed {
+        /// What failed.
+        cause: String,
+    },
+}
+
+/// Ends the node; the first word counts.
+pub(crate) type End = Arc<dyn Fn(Ended) + Send + Sync>;
+
+fn end_once() -> (End, oneshot::Receiver<Ended>) {
+    let (sender, receiver) = oneshot::channel();
+    let slot = Mutex::new(Some(sender));
+    let end = move |ended| {
+        if let Some(sender) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            tracing::error!(?ended, "this node must stop");
+            // It is stopping already.
+            let _ = sender.send(ended);
+        }
+    };
+    (Arc::new(end), receiver)
 }
 
 impl RunningNode {
@@ -217,7 +238,7 @@ impl RunningNode {
     pub async fn wait(&mut self) -> Ended {
         tokio::select! {
             biased;
-            Ok(expelled) = &mut self.expelled => Ended::Expelled(expelled),
+            Ok(ended) = &mut self.ended => ended,
             exit = self.root.wait() => Ended::Exit(exit),
         }
     }
@@ -248,8 +269,8 @@ impl RunningNode {
 pub async fn start(settings: NodeSettings, world: World) -> Result<RunningNode, StartError> {
     let stores = open_stores(&settings, &world)?;
     let tree = Tree::new();
-    let (expel, expelled) = oneshot::channel();
-    let wired = wiring::wire(&settings, world, stores, tree.clone(), expel)?;
+    let (end, ended) = end_once();
+    let wired = wiring::wire(&settings, world, stores, tree.clone(), end)?;
     let mut root = launch(wired.spec, &tree, settings.seed)?;
     if let Err(exit) = root.ready().await {
         return Err(StartError::NotReady { reason: format!("{exit:?}") });
@@ -268,7 +289,7 @@ pub async fn start(settings: NodeSettings, world: World) -> Result<RunningNode, 
     });
     let api: Arc<dyn api::Node> = Arc::new(Handle(Arc::clone(&wired.operations)));
     let farewell = wired.farewell;
-    Ok(RunningNode { root, api, parts: wired.operations, tree, expelled, farewell })
+    Ok(RunningNode { root, api, parts: wired.operations, tree, ended, farewell })
 }
 
 /// The stores of a node's folder.

@@ -18,12 +18,14 @@ use ipfs_kit_store::blocks::{
     BlockStore, GcError, GcSession, GetError, Key, Lease, LeaseError, LeaseId, SweepControl,
     SweepProgress, SweepReport,
 };
+use ipfs_kit_store::raft_log::RaftLog;
 
 use crate::holdings::Holdings;
+use crate::node::{End, Ended};
 use crate::ports::{Executor, WorkLane, work};
 use crate::shared::{Shared, SharedView};
 use crate::supervised;
-use crate::supervision::{Ctx, Fault};
+use crate::supervision::Ctx;
 
 /// Between two measurements of what is used.
 const MEASURE: Duration = Duration::from_secs(1);
@@ -53,6 +55,10 @@ pub struct Deps {
     pub gc: Duration,
     /// What is used; shown to users and in heartbeats.
     pub usage: Shared<Usage>,
+    /// The raft log, whose health is watched here as well.
+    pub log: Option<Arc<RaftLog>>,
+    /// Ends the node.
+    pub end: End,
     /// Says whether an import's lease is over; set once the node is wired.
     pub lease_is_over: Shared<Option<LeaseJudge>>,
 }
@@ -163,13 +169,11 @@ impl StoreActor {
 
     /// After a failed sync nobody knows what is durable: the node ends with the reason, and the next run
     /// opens the store with what is really there.
-    fn check(&self, ctx: &mut Ctx<Self>) {
-        let failure = self.deps.blocks.failure().or_else(|| self.deps.holdings.failure());
-        if let Some(cause) = failure {
-            ctx.fail(Fault::new(
-                "store",
-                format!("the disk failed, nothing can be written: {cause}"),
-            ));
+    fn check(&self) {
+        let Deps { blocks, holdings, log, end, .. } = &self.deps;
+        let failure = blocks.failure().or_else(|| holdings.failure());
+        if let Some(cause) = failure.or_else(|| log.as_ref()?.failure()) {
+            end(Ended::DiskFailed { cause });
         }
     }
 
@@ -281,10 +285,10 @@ impl Actor for StoreActor {
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
         self.measure();
-        self.check(ctx);
-        ctx.run_interval(MEASURE, |actor, ctx| {
+        self.check();
+        ctx.run_interval(MEASURE, |actor, _| {
             actor.measure();
-            actor.check(ctx);
+            actor.check();
         });
         ctx.run_interval(REVIEW, |actor, _| actor.review_leases());
         ctx.run_interval(self.deps.gc, |actor, ctx| actor.collect(ctx));

@@ -186,6 +186,13 @@ impl StateSync {
         self.tell(index, None);
     }
 
+    /// A view never goes back: consensus that starts again has the state of its checkpoint first, and
+    /// what was held since then would be taken for released.
+    fn is_ahead_of(&self, other: &View) -> bool {
+        let same = |mine: &View| (mine.epoch(), mine.scope()) == (other.epoch(), other.scope());
+        self.deps.view.read(|mine| same(mine) && mine.index() > other.index())
+    }
+
     fn tell(&mut self, index: u64, changes: Option<Arc<Vec<Change>>>) {
         let member = |change: &Change| matches!(change, Change::Member { .. });
         if changes.as_ref().is_none_or(|changes| changes.iter().any(member)) {
@@ -201,6 +208,9 @@ impl StateSync {
         let role = self.own_role();
         let scope = scope_of(self.deps.node, role);
         let view = self.deps.consensus.state.read(|state| View::of(state, scope));
+        if self.is_ahead_of(&view) {
+            return;
+        }
         self.ring = Ring::default();
         self.replace_view(view);
     }
@@ -379,6 +389,10 @@ impl StateSync {
             Response::Snapshot(view) => {
                 if view.scope() != self.deps.view.read(View::scope) {
                     let reason = "a snapshot of another scope".to_owned();
+                    return Err(RpcError::Unexpected { node: from, reason });
+                }
+                if self.is_ahead_of(&view) {
+                    let reason = "a snapshot of the past".to_owned();
                     return Err(RpcError::Unexpected { node: from, reason });
                 }
                 self.replace_view(*view);

@@ -12,16 +12,15 @@ use ipfs_kit_core::follow::{Scope, View};
 use ipfs_kit_core::id::{Incarnation, NodeId};
 use ipfs_kit_core::member::Role;
 use ipfs_kit_core::{failure, pin_tracker};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Cluster, Parts, StartError, Stores, World, first_role, no_state};
+use super::{Cluster, End, Ended, Parts, StartError, Stores, World, first_role, no_state};
 use crate::admission::Admissions;
 use crate::cache::{self, CacheActor};
 use crate::cluster_ctl::{self, ClusterCtlActor};
 use crate::cluster_manager::coordination::{self, Coordination};
 use crate::cluster_manager::dynamic_role::{self, DynamicRole};
-use crate::cluster_manager::monitoring::{self, Expelled, Monitoring};
+use crate::cluster_manager::monitoring::{self, Monitoring};
 use crate::cluster_manager::state_sync::{self, StateSync};
 use crate::consensus::{self, ConsensusHandle};
 use crate::events::{Applied, LeadershipChanged, ViewMoved};
@@ -87,7 +86,7 @@ pub(super) fn wire(
     world: World,
     stores: Stores,
     tree: Tree,
-    expel: oneshot::Sender<Expelled>,
+    end: End,
 ) -> Result<Wired, StartError> {
     let refs = Refs::default();
     let spec = Shared::new(settings.spec.clone());
@@ -107,7 +106,7 @@ pub(super) fn wire(
             (Arc::clone(network), Arc::clone(peers)),
             &refs,
             (&spec, &usage),
-            expel,
+            Arc::clone(&end),
         )),
         (Some(_), _, None) => return Err(StartError::NoNetwork),
         _ => None,
@@ -148,6 +147,8 @@ pub(super) fn wire(
         gc: Duration::from_millis(settings.timing.gc_ms),
         usage,
         lease_is_over: lease_is_over.clone(),
+        log: stores.log.as_ref().map(|(log, _)| Arc::clone(log)),
+        end,
     };
     let ipfs_deps = ipfs::Deps {
         blocks: stores.blocks,
@@ -224,7 +225,7 @@ impl ClusterPart {
             &Shared<ipfs_kit_core::member::MemberSpec>,
             &Shared<ipfs_kit_core::proto::Usage>,
         ),
-        expel: oneshot::Sender<Expelled>,
+        end: End,
     ) -> Self {
         let node = membership.node;
         let rpc = Rpc::new(Arc::clone(&peers));
@@ -259,8 +260,6 @@ impl ClusterPart {
             arrivals: arrivals.clone(),
             leader_hint: leader_hint.clone(),
         };
-        let expel = RefCell::new(Some(expel));
-        let expel = std::sync::Mutex::new(expel);
         let sink = outcomes.clone();
         let monitoring = monitoring::Deps {
             node,
@@ -282,14 +281,7 @@ impl ClusterPart {
             heard: heard.clone(),
             outcomes: Arc::new(move |node, reports| sink.heard_by_heartbeat(node, reports)),
             unreachable: unreachable.clone(),
-            expelled: Arc::new(move |expelled| {
-                tracing::error!(%expelled, "this node must stop");
-                let mut slot = expel.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if let Some(expel) = slot.get_mut().take() {
-                    // The node is stopping already.
-                    let _ = expel.send(expelled);
-                }
-            }),
+            expelled: Arc::new(move |expelled| end(Ended::Expelled(expelled))),
             leader_hint: leader_hint.clone(),
         };
         let consensus = consensus::Deps {

@@ -132,6 +132,7 @@ async fn live(mut running: RunningNode, stopped: oneshot::Receiver<()>) -> Strin
         ended = running.wait() => match ended {
             Ended::Exit(exit) => format!("its tree ended: {exit:?}"),
             Ended::Expelled(expelled) => format!("expelled: {expelled}"),
+            Ended::DiskFailed { cause } => format!("its disk failed: {cause}"),
         },
     }
 }

@@ -84,6 +84,12 @@ async fn until_stopped(mut running: Running, stop: &mut StopSignals) -> Result<D
                 .hint("ipfs-kit node ls on a master shows the members; a copied folder needs an init of its own")
                 .into())
         }
+        Some(Ended::DiskFailed { cause }) => {
+            running.stop().await;
+            Err(CliError::new("E_DISK", format!("a disk failed: {cause}"))
+                .hint("nothing acknowledged is lost; check the disk and start again, which opens what is really there")
+                .into())
+        }
         Some(Ended::Exit(exit)) => {
             running.stop().await;
             Err(CliError::new("E_START", format!("the node gave up: {exit:?}"))

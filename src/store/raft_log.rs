@@ -354,6 +354,12 @@ impl RaftLog {
         self.cut
     }
 
+    /// Why nothing can be written until the log is opened again; `None` in health.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.read().wal.failure().map(str::to_owned)
+    }
+
     /// Whether an acknowledged tail may have been cut off, now or at an earlier opening. Such a node
     /// must neither vote nor acknowledge until it has caught up with a leader.
     #[must_use]
