@@ -10,6 +10,7 @@ use cid::Cid;
 use ipfs_kit_content::cid::verify;
 use ipfs_kit_core::id::NodeId;
 use ipfs_kit_core::limits;
+use ipfs_kit_core::member::Liveness;
 use ipfs_kit_core::proto::{Request, Response};
 use ipfs_kit_store::blocks::{BlockStore, GetError};
 use tokio::sync::mpsc;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::api::{AddEvent, ImportError, ImportSource};
 use crate::cache::{CacheActor, CacheGet, CachePut};
 use crate::ports::{Executor, WorkLane, work};
-use crate::rpc::Rpc;
+use crate::rpc::{Rpc, RpcError, unexpected};
 use crate::shared::SharedView;
 use crate::supervised;
 use crate::supervision::{ActorRef, Ctx};
@@ -103,12 +104,14 @@ pub struct Import {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// Neither this node nor any member that could be asked has it.
-    #[error("{cid} is not here, and none of {asked} members asked has it")]
+    #[error("{cid} is not here, {asked} members don't have it, {silent} did not answer")]
     NotFound {
         /// The block.
         cid: Cid,
-        /// Members asked.
+        /// Members that said so.
         asked: usize,
+        /// Members that could not be asked and may have it.
+        silent: usize,
     },
     /// The store can't be read.
     #[error("the block store can't be read: {reason}")]
@@ -215,6 +218,22 @@ impl Handler<Import> for IpfsActor {
     }
 }
 
+/// A search for blocks among the members.
+struct Search {
+    needed: Cid,
+    missing: Vec<Cid>,
+    found: Vec<(Cid, Bytes)>,
+    asked: BTreeSet<NodeId>,
+    /// Asked, but without an answer.
+    silent: Vec<NodeId>,
+}
+
+impl Search {
+    fn is_over(&self) -> bool {
+        self.found.iter().any(|(cid, _)| *cid == self.needed)
+    }
+}
+
 impl Deps {
     async fn find(&self, find: FindBlocks) -> Result<Vec<(Cid, Bytes)>, FindError> {
         let Some(needed) = find.cids.first().copied() else { return Ok(Vec::new()) };
@@ -229,27 +248,58 @@ impl Deps {
             return if has_needed(&found) {
                 Ok(found)
             } else {
-                Err(FindError::NotFound { cid: needed, asked: 0 })
+                Err(FindError::NotFound { cid: needed, asked: 0, silent: 0 })
             };
         }
-        let mut asked = BTreeSet::new();
-        let mut missing = missing;
-        for named in [true, false] {
-            let sources =
-                if named { find.sources.clone() } else { self.who_has(&needed, &asked).await };
-            for source in sources {
-                if has_needed(&found) || !asked.insert(source) {
-                    continue;
-                }
-                let came = self.ask(source, &missing).await;
-                missing.retain(|cid| !came.iter().any(|(have, _)| have == cid));
-                found.extend(came);
+        let mut search =
+            Search { needed, missing, found, asked: BTreeSet::new(), silent: Vec::new() };
+        self.ask_all(&find.sources, &mut search).await;
+        if !search.is_over() {
+            let having = self.who_has(&mut search).await;
+            self.ask_all(&having, &mut search).await;
+        }
+        // A connection that broke says nothing about the block: a restarted member has a new one by now.
+        let silent = self.not_lost(std::mem::take(&mut search.silent));
+        search.asked.retain(|node| !silent.contains(node));
+        self.ask_all(&silent, &mut search).await;
+        if search.is_over() {
+            return Ok(search.found);
+        }
+        let (asked, silent) = (search.asked.len(), search.silent.len());
+        Err(FindError::NotFound { cid: needed, asked: asked - silent, silent })
+    }
+
+    /// Asks one after the other until the needed block is there; nobody twice.
+    async fn ask_all(&self, sources: &[NodeId], search: &mut Search) {
+        for source in sources {
+            if search.is_over() {
+                return;
             }
-            if has_needed(&found) {
-                return Ok(found);
+            if !search.asked.insert(*source) {
+                continue;
+            }
+            match self.ask(*source, &search.missing).await {
+                Ok(came) => {
+                    search.missing.retain(|cid| !came.iter().any(|(have, _)| have == cid));
+                    search.found.extend(came);
+                }
+                Err(reason) => {
+                    tracing::debug!(%source, %reason, "no blocks from there");
+                    search.silent.push(*source);
+                }
             }
         }
-        Err(FindError::NotFound { cid: needed, asked: asked.len() })
+    }
+
+    fn not_lost(&self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
+        let Some(members) = &self.members else { return Vec::new() };
+        members.view.read(|view| {
+            let alive = |node: &NodeId| {
+                view.members().get(node).is_some_and(|m| m.liveness != Liveness::Lost)
+            };
+            nodes.retain(alive);
+        });
+        nodes
     }
 
     async fn stored(&self, cids: Vec<Cid>) -> Result<(Vec<(Cid, Bytes)>, Vec<Cid>), FindError> {
@@ -288,38 +338,45 @@ impl Deps {
         (hits, missing)
     }
 
-    /// Everybody who says to have a block, except those that were asked for it already.
-    async fn who_has(&self, cid: &Cid, asked: &BTreeSet<NodeId>) -> Vec<NodeId> {
+    /// Everybody who says to have the needed block, except those that were asked for it already.
+    async fn who_has(&self, search: &mut Search) -> Vec<NodeId> {
         let Some(members) = &self.members else { return Vec::new() };
         let others: Vec<NodeId> = members.view.read(|view| {
-            let other = |node: &NodeId| *node != members.node && !asked.contains(node);
+            let other = |node: &NodeId| *node != members.node && !search.asked.contains(node);
             view.members().keys().copied().filter(other).collect()
         });
+        let cid = ipfs_kit_core::id::Cid::from(&search.needed);
         let asks = others.into_iter().map(|node| {
-            let (rpc, cids) = (members.rpc.clone(), vec![ipfs_kit_core::id::Cid::from(cid)]);
-            async move {
-                let has = rpc.call(node, &Request::Have { cids }, HAVE_DEADLINE).await;
-                matches!(has, Ok(Response::Have(has)) if has.first() == Some(&true)).then_some(node)
-            }
+            let (rpc, cids) = (members.rpc.clone(), vec![cid.clone()]);
+            async move { (node, rpc.call(node, &Request::Have { cids }, HAVE_DEADLINE).await) }
         });
-        futures_util::future::join_all(asks).await.into_iter().flatten().collect()
+        let mut having = Vec::new();
+        for (node, answer) in futures_util::future::join_all(asks).await {
+            match answer {
+                Ok(Response::Have(has)) if has.first() == Some(&true) => having.push(node),
+                Ok(_) => {
+                    search.asked.insert(node);
+                }
+                Err(_) => {
+                    search.asked.insert(node);
+                    search.silent.push(node);
+                }
+            }
+        }
+        having
     }
 
-    async fn ask(&self, source: NodeId, missing: &[Cid]) -> Vec<(Cid, Bytes)> {
-        let Some(members) = &self.members else { return Vec::new() };
+    async fn ask(&self, source: NodeId, missing: &[Cid]) -> Result<Vec<(Cid, Bytes)>, RpcError> {
+        let Some(members) = &self.members else { return Ok(Vec::new()) };
         let cids: Vec<_> = missing
             .iter()
             .take(limits::BLOCKS_PER_REQUEST_MAX)
             .map(ipfs_kit_core::id::Cid::from)
             .collect();
-        let answer = members.rpc.call(source, &Request::Blocks { cids }, ASK_DEADLINE).await;
-        let blocks = match answer {
-            Ok(Response::Blocks(blocks)) => blocks,
-            Ok(_) => return Vec::new(),
-            Err(reason) => {
-                tracing::debug!(%source, %reason, "no blocks from there");
-                return Vec::new();
-            }
+        let request = Request::Blocks { cids };
+        let blocks = match members.rpc.call(source, &request, ASK_DEADLINE).await? {
+            Response::Blocks(blocks) => blocks,
+            other => return Err(unexpected(source, &other)),
         };
         let mut came = Vec::new();
         for (cid, block) in missing.iter().zip(blocks) {
@@ -333,6 +390,6 @@ impl Deps {
         if let Err(reason) = self.cache.tell(CachePut { blocks: came.clone() }) {
             tracing::debug!(%reason, "blocks not cached");
         }
-        came
+        Ok(came)
     }
 }
