@@ -127,6 +127,7 @@ pub(crate) struct Task {
     job_results: Option<mpsc::Receiver<Job>>,
     told: Option<LeadershipChanged>,
     glance: housekeeping::Leadership,
+    /// The log's end was cut; since then, or since the leader was last heard.
     suspect_since: Option<Instant>,
     membership_asked: u128,
     ticks: u64,
@@ -236,6 +237,9 @@ impl Task {
             Ok(raft::Received::Offer(offer)) => self.fetch_snapshot(offer),
             Ok(_) => {}
             Err(error) => self.refused(error)?,
+        }
+        if self.glance.leader == Some(from) && self.suspect_since.is_some() {
+            self.suspect_since = Some(Instant::now());
         }
         Ok(())
     }

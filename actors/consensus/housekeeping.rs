@@ -21,7 +21,7 @@ use crate::ports::{WorkLane, work};
 
 /// Ticks between two looks at who should vote and how long the log is.
 const LOOK_TICKS: u64 = 4;
-/// Election timeouts without a leader after which a node trusts its log again although its end was
+/// Election timeouts without a word of a leader after which a node trusts its log again although its end was
 /// cut: with an honest disk only what was never acknowledged can be cut, and a cluster all of whose
 /// masters lost power at once must come back.
 const SUSPICION_ELECTIONS: u32 = 20;
@@ -245,14 +245,10 @@ impl Task {
         let settings = self.deps.settings;
         let alone = self.conf == raft::ConfState::single(self.id());
         let election = Duration::from_millis(settings.tick_ms * settings.election_ticks as u64);
-        if alone
-            || (self.glance.leader.is_none() && since.elapsed() > election * SUSPICION_ELECTIONS)
-        {
-            self.trust_tail("no leader could be asked");
+        // A suspect follower runs no election clock, so the leader that it knows may be long gone.
+        if alone || since.elapsed() > election * SUSPICION_ELECTIONS {
+            self.trust_tail("no leader was heard");
             return;
-        }
-        if self.glance.leader.is_some() {
-            self.suspect_since = Some(Instant::now());
         }
         let Some(leader) = self.glance.leader.filter(|leader| *leader != self.deps.node) else {
             return;
