@@ -36,6 +36,6 @@ mod router;
 pub mod rpc;
 pub mod settings;
 pub mod shared;
-mod store;
+pub mod store;
 pub mod supervision;
 mod transfer;

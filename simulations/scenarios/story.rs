@@ -65,7 +65,7 @@ fn is_feed(request: &[u8]) -> bool {
 }
 
 /// Founds the cluster and lets everybody join with a token of their own.
-async fn gather(stage: &mut Stage) -> Result<(), Broken> {
+pub async fn gather(stage: &mut Stage) -> Result<(), Broken> {
     stage.tell("the cluster is founded");
     let founded = stage.cluster.borrow_mut().found(HostId(0));
     founded.map_err(|refusal| Broken::new("STORY-1", format!("founding: {refusal}")))?;
@@ -99,7 +99,7 @@ async fn token(stage: &mut Stage, role: Role) -> Result<JoinToken, Broken> {
 }
 
 /// Adds a tree with two copies in fair weather, where it must succeed.
-async fn add(stage: &mut Stage, at: HostId, number: u64) -> Result<Cid, Broken> {
+pub async fn add(stage: &mut Stage, at: HostId, number: u64) -> Result<Cid, Broken> {
     let options = AddOptions {
         name: format!("tree-{number}"),
         profile: None,

@@ -1,0 +1,181 @@
+//! Every child of every role's tree is broken on purpose, in a whole cluster in virtual time.
+//!
+//! What is promised: a child that panics or is killed is back under its supervisor's policy; whoever is
+//! outside the strategy's range keeps its incarnation; an actor that is revived in place keeps its
+//! queue, one that was killed does not; the tree shows all of it; and a child that never stops failing
+//! ends its node. What is broken is read from the live tree, so that a new child is covered at once.
+
+mod policy;
+mod queue;
+mod strike;
+mod works;
+
+use std::collections::BTreeSet;
+
+use ipfs_kit_actors::supervision::{ActorPath, Injection, NodeView, State};
+use ipfs_kit_core::id::Cid;
+use ipfs_kit_simulations::checkers::at_rest;
+use ipfs_kit_simulations::cluster::Cluster;
+use ipfs_kit_simulations::scenarios::{self, LEECHER, client, peace, story};
+use ipfs_kit_simulations::stage::{Broken, Stage};
+use ipfs_kit_simulations::trace::{Lines, Trace};
+use ipfs_kit_simulations::world::HostId;
+use tokio::task::LocalSet;
+
+/// The worker that is broken; its place in [`scenarios::MEMBERS`].
+const WORKER: HostId = HostId(3);
+
+/// Whose tree is broken.
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    /// The master that leads at the moment of each blow.
+    Leader,
+    /// A master that does not.
+    Follower,
+    /// One of the others.
+    Fixed(HostId),
+}
+
+impl Subject {
+    /// The machine to hit now.
+    fn host(self, cluster: &Cluster) -> Result<HostId, String> {
+        let (leader, _) = cluster.leader().ok_or("nobody leads")?;
+        match self {
+            Self::Leader => Ok(leader),
+            Self::Follower => {
+                let follows =
+                    |host: &HostId| *host != leader && cluster.machine(*host).handle().is_some();
+                let masters = scenarios::shape().masters;
+                masters.into_iter().find(follows).ok_or_else(|| "no other master runs".into())
+            }
+            Self::Fixed(host) => Ok(host),
+        }
+    }
+}
+
+#[test]
+fn every_child_of_the_leading_master_comes_back() {
+    play(1, async |stage| break_every_child(stage, Subject::Leader, MASTER).await);
+}
+
+#[test]
+fn every_child_of_a_following_master_comes_back() {
+    play(2, async |stage| break_every_child(stage, Subject::Follower, MASTER).await);
+}
+
+#[test]
+fn every_child_of_a_worker_comes_back() {
+    play(3, async |stage| break_every_child(stage, Subject::Fixed(WORKER), WORKERS).await);
+}
+
+#[test]
+fn every_child_of_the_leecher_comes_back() {
+    play(4, async |stage| break_every_child(stage, Subject::Fixed(LEECHER), LEECHERS).await);
+}
+
+/// What a role's tree must have at least: a tree that misses a branch would pass by not being tested.
+const MASTER: &[&str] =
+    &["consensus/raft", "role/cluster-ctl", "role/follow", "role/index", "role/cache"];
+const WORKERS: &[&str] = &["role/follow", "role/index", "role/cache"];
+const LEECHERS: &[&str] = &["role/cache"];
+
+#[test]
+fn a_child_that_fails_again_and_again_ends_its_node() {
+    play(5, async |stage| {
+        let cid = begin(stage).await?;
+        let path = ActorPath::parse("/node/network/swarm").unwrap();
+        let left = policy::wear_out(stage, WORKER, &path).await?;
+        let root = &left.roots[0];
+        let network = policy::parent(&left, &path).unwrap();
+        let (of_root, of_network) = (root.restarts_limit.unwrap(), network.restarts_limit.unwrap());
+        // The group bore as many restarts as it may in each of its lives, and so did the root with it.
+        assert_eq!(network.incarnation, u64::from(of_root) + 1, "lives of the group");
+        let lives = network.incarnation * (u64::from(of_network) + 1);
+        assert_eq!(left.find(&path).unwrap().incarnation, lives, "lives of the child");
+        assert_eq!(root.state, State::Failed);
+        assert!(is_by_intensity(root) && is_by_intensity(network), "{root:?}");
+        let ended = stage.cluster.borrow().ended().to_vec();
+        assert!(ended[0].0 == WORKER && ended[0].1.contains("intensity"), "{ended:?}");
+        // An operator's tool starts it again; nothing was lost.
+        finish(stage, WORKER, &[cid]).await?;
+        assert_eq!(stage.cluster.borrow().ended().len(), 1, "only this one has ended");
+        Ok(())
+    });
+}
+
+fn is_by_intensity(node: &NodeView) -> bool {
+    let cause = node.last_exit.as_ref().and_then(|last| last.exit.cause());
+    cause.is_some_and(|cause| cause.kind == "intensity")
+}
+
+/// Plays a scene in paused time from a seed.
+fn play(seed: u64, scene: impl AsyncFnOnce(&mut Stage) -> Result<(), Broken>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing that could be missing");
+    LocalSet::new().block_on(&runtime, async {
+        let trace = Trace::begin(Lines::Recent);
+        let mut stage = scenarios::stage(seed, &BTreeSet::new(), trace.clone());
+        if let Err(broken) = scene(&mut stage).await {
+            panic!("seed {seed}: {broken}\n{}", trace.recent().join("\n"));
+        }
+        println!("seed {seed}: {} s of virtual time", trace.now_ms() / 1_000);
+    });
+}
+
+/// A cluster at rest that holds a tree.
+async fn begin(stage: &mut Stage) -> Result<Cid, Broken> {
+    story::gather(stage).await?;
+    let cid = story::add(stage, HostId(0), 0).await?;
+    stage.until("rest before the blows", peace::REST_MS, at_rest).await?;
+    Ok(cid)
+}
+
+/// The cluster comes to rest, and every byte is there, read by a machine that holds none of it and by the
+/// one that was hit.
+async fn finish(stage: &mut Stage, hit: HostId, cids: &[Cid]) -> Result<(), Broken> {
+    stage.until("rest after the blows", peace::REST_MS, at_rest).await?;
+    for cid in cids {
+        client::read_back(stage, LEECHER, cid).await?;
+        client::read_back(stage, hit, cid).await?;
+    }
+    stage.until("rest after reading", peace::REST_MS, at_rest).await?;
+    Ok(())
+}
+
+async fn break_every_child(
+    stage: &mut Stage,
+    subject: Subject,
+    at_least: &[&str],
+) -> Result<(), Broken> {
+    let earlier = begin(stage).await?;
+    let paths = children(stage, subject)?;
+    for wanted in at_least {
+        let wanted = format!("/node/{wanted}");
+        assert!(paths.iter().any(|path| path.as_str() == wanted), "{wanted} is missing: {paths:?}");
+    }
+    for injection in [Injection::Panic, Injection::Kill] {
+        for path in &paths {
+            let host = strike::strike(stage, subject, path, injection).await?;
+            works::works(stage, host, &earlier).await?;
+        }
+    }
+    let host = stage.until("somebody to ask", works::WITHIN_MS, |c| subject.host(c)).await?;
+    let later = story::add(stage, host, 1).await?;
+    finish(stage, host, &[earlier, later]).await?;
+    let cluster = stage.cluster.borrow();
+    assert_eq!(cluster.ended(), [], "no node gave up");
+    Ok(())
+}
+
+/// Every child in the subject's live tree, each before those below it. The root is left out: it has nobody
+/// above it that could bring it back.
+fn children(stage: &Stage, subject: Subject) -> Result<Vec<ActorPath>, Broken> {
+    let cluster = stage.cluster.borrow();
+    let host = subject.host(&cluster).map_err(|reason| Broken::new("CHAOS-0", reason))?;
+    let snapshot = strike::snapshot(&cluster, host).map_err(|r| Broken::new("CHAOS-0", r))?;
+    let below_root = snapshot.roots.iter().flat_map(|root| &root.children);
+    Ok(below_root.flat_map(policy::family).map(|node| node.path.clone()).collect())
+}
