@@ -29,10 +29,9 @@ pub struct Deps {
     pub swap: Swap,
 }
 
-/// Swaps the role child.
-pub type Swap = std::rc::Rc<
-    dyn Fn(Role, Role) -> futures_util::future::LocalBoxFuture<'static, Result<(), String>>,
->;
+/// Swaps the role child for that of a role.
+pub type Swap =
+    std::rc::Rc<dyn Fn(Role) -> futures_util::future::LocalBoxFuture<'static, Result<(), String>>>;
 
 /// See the module.
 pub struct DynamicRole {
@@ -75,10 +74,13 @@ impl DynamicRole {
 
     fn swap(&self, ctx: &mut Ctx<Self>, from: Role, to: Role) {
         tracing::info!(%from, %to, "the role changes");
-        let swap = (self.deps.swap)(from, to);
-        let me = ctx.own_ref();
+        let swap = (self.deps.swap)(to);
+        let (me, running) = (ctx.own_ref(), self.deps.running.clone());
         tokio::task::spawn_local(async move {
             let result = swap.await;
+            if result.is_ok() {
+                running.write(|role| *role = to);
+            }
             // Lost when the actor is restarting; the running role is shared and tells it.
             if let Err(reason) = me.tell(Swapped { to, result }) {
                 tracing::debug!(%reason, "a swap ended too late");
@@ -118,10 +120,7 @@ impl Handler<Swapped> for DynamicRole {
 
     fn handle(&mut self, swapped: Swapped, ctx: &mut Ctx<Self>) {
         match swapped.result {
-            Ok(()) => {
-                self.deps.running.write(|role| *role = swapped.to);
-                self.drive(ctx, Input::Swapped { role: swapped.to });
-            }
+            Ok(()) => self.drive(ctx, Input::Swapped { role: swapped.to }),
             Err(reason) => {
                 tracing::error!(to = %swapped.to, %reason, "the role child did not start");
                 self.drive(ctx, Input::Failed);

@@ -43,6 +43,8 @@ use crate::transfer::Transfer;
 
 /// Messages that may wait for a shell on a hot path.
 const BUSY_MAILBOX: usize = 4096;
+/// The name of consensus' place; it is the same for every role.
+const CONSENSUS: &str = "consensus";
 
 /// A node's tree, ready to be launched.
 pub(super) struct Wired {
@@ -178,7 +180,7 @@ pub(super) fn wire(
         let running = role.clone();
         root = root
             .child(part.cluster_spec(&refs, &control, &role_deps, running))
-            .child(part.consensus_spec(role.read(|role| *role)));
+            .child(consensus_spec(role.read(|role| *role), &part.consensus));
     }
     root = root.child(roles::role_spec(role.read(|role| *role), &role_deps));
     let handle: Arc<dyn crate::api::Node> = Arc::new(super::Handle(Arc::clone(&operations)));
@@ -204,7 +206,6 @@ struct ClusterPart {
     cluster_ctl: cluster_ctl::Deps,
     follow: follow::Deps,
     index: index::Deps,
-    consensus_control: SupervisorRef,
 }
 
 impl ClusterPart {
@@ -347,7 +348,6 @@ impl ClusterPart {
             cluster_ctl,
             follow,
             index: index::Deps { consensus: handle, view: view.clone() },
-            consensus_control: SupervisorRef::vacant(),
         }
     }
 
@@ -460,38 +460,26 @@ impl ClusterPart {
         )
     }
 
-    /// Consensus: one task while the node is a master, none otherwise. A role swap never touches it.
-    fn consensus_spec(&self, role: Role) -> ChildSpec {
-        let spec = SupervisorSpec::new("consensus", Strategy::OneForOne)
-            .intensity(4, Duration::from_secs(60))
-            .control(&self.consensus_control);
-        ChildSpec::supervisor(match role {
-            Role::Master => spec.child(raft_spec(&self.consensus)),
-            Role::Worker | Role::Leecher => spec,
-        })
-    }
-
     /// The ordered swap of the role child. A new master starts consensus first; a former one stops it
-    /// last.
+    /// last. Both places are filled whole: what a group was given at run time would not outlive its
+    /// supervisor's restart. A swap that stopped half-way can be done again.
     fn swap(&self, control: &SupervisorRef, role_deps: &RoleDeps) -> dynamic_role::Swap {
         let (control, role_deps) = (control.clone(), role_deps.clone());
-        let (consensus_control, consensus) =
-            (self.consensus_control.clone(), self.consensus.clone());
-        let (view, node) = (self.cluster.view.clone(), self.cluster.node);
+        let (consensus, view, node) =
+            (self.consensus.clone(), self.cluster.view.clone(), self.cluster.node);
         let state_sync = role_deps.refs.state_sync.clone();
-        Rc::new(move |from, to| {
-            let (control, role_deps) = (control.clone(), role_deps.clone());
-            let (consensus_control, consensus) = (consensus_control.clone(), consensus.clone());
-            let (view, state_sync) = (view.clone(), state_sync.clone());
+        Rc::new(move |to| {
+            let (control, view, state_sync) = (control.clone(), view.clone(), state_sync.clone());
+            let (role_spec, consensus_spec) =
+                (roles::role_spec(to, &role_deps), consensus_spec(to, &consensus));
+            let mut places = [(CONSENSUS, consensus_spec), (roles::ROLE, role_spec)];
+            if to != Role::Master {
+                places.reverse();
+            }
             Box::pin(async move {
-                let failed = |error: crate::supervision::DynamicError| error.to_string();
-                if to == Role::Master {
-                    consensus_control.start(raft_spec(&consensus)).await.map_err(failed)?;
-                }
-                let spec = roles::role_spec(to, &role_deps);
-                control.replace(roles::ROLE, spec).await.map_err(failed)?;
-                if from == Role::Master && to != Role::Master {
-                    consensus_control.remove("raft").await.map_err(failed)?;
+                for (place, spec) in places {
+                    let replaced = control.replace(place, spec).await;
+                    replaced.map_err(|error| error.to_string())?;
                 }
                 let scope = crate::shared::scope_of(node, to);
                 if view.read(View::scope) != scope {
@@ -506,6 +494,16 @@ impl ClusterPart {
 /// Another role keeps another part of the pins: the view is asked for anew.
 async fn rescope(state_sync: &ActorRef<StateSync>, scope: Scope) -> Result<(), String> {
     state_sync.ask(state_sync::Rescope(scope)).await.map_err(|error| error.to_string())
+}
+
+/// Consensus: one task while the node is a master, none otherwise.
+fn consensus_spec(role: Role, deps: &consensus::Deps) -> ChildSpec {
+    let spec =
+        SupervisorSpec::new(CONSENSUS, Strategy::OneForOne).intensity(4, Duration::from_secs(60));
+    ChildSpec::supervisor(match role {
+        Role::Master => spec.child(raft_spec(deps)),
+        Role::Worker | Role::Leecher => spec,
+    })
 }
 
 fn raft_spec(deps: &consensus::Deps) -> ChildSpec {
