@@ -80,7 +80,7 @@ impl Profile {
 pub struct Machine {
     /// Where.
     pub host: HostId,
-    /// The role with which it joins.
+    /// The role with which it joins, or the one that was committed for it later.
     pub role: Role,
     membership: Option<Membership>,
     runs: u64,
@@ -239,6 +239,11 @@ impl Cluster {
                 self.machines[host.0].membership.clone()
             }
         }
+    }
+
+    /// Another role was committed for a machine's node.
+    pub fn expect_role(&mut self, host: HostId, role: Role) {
+        self.machines[host.0].role = role;
     }
 
     /// Starts a member's node unless it is up.

@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 
 use ipfs_kit_actors::supervision::{ActorPath, Injection, NodeView, State};
 use ipfs_kit_core::id::Cid;
+use ipfs_kit_core::member::Role;
+use ipfs_kit_core::ops::{NodeRole, NodeRoleRequest};
 use ipfs_kit_simulations::checkers::at_rest;
 use ipfs_kit_simulations::cluster::Cluster;
 use ipfs_kit_simulations::scenarios::{self, LEECHER, client, peace, story};
@@ -24,6 +26,8 @@ use tokio::task::LocalSet;
 
 /// The worker that is broken; its place in [`scenarios::MEMBERS`].
 const WORKER: HostId = HostId(3);
+/// Another one.
+const OTHER_WORKER: HostId = HostId(4);
 
 /// Whose tree is broken.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +82,20 @@ const MASTER: &[&str] =
     &["consensus/raft", "role/cluster-ctl", "role/follow", "role/index", "role/cache"];
 const WORKERS: &[&str] = &["role/follow", "role/index", "role/cache"];
 const LEECHERS: &[&str] = &["role/cache"];
+
+/// Whoever changed its role runs another tree than its node began with.
+#[test]
+fn every_child_of_a_promoted_worker_comes_back() {
+    play(6, async |stage| {
+        let mut cids = vec![begin(stage).await?];
+        // Two, since a number of voters that is even bears no more failures.
+        change_role(stage, &[WORKER, OTHER_WORKER], Role::Master).await?;
+        let host = blows(stage, Subject::Fixed(WORKER), MASTER, &mut cids).await?;
+        finish(stage, host, &cids).await?;
+        assert_eq!(stage.cluster.borrow().ended(), [], "no node gave up");
+        Ok(())
+    });
+}
 
 #[test]
 fn a_child_that_fails_again_and_again_ends_its_node() {
@@ -150,23 +168,52 @@ async fn break_every_child(
     subject: Subject,
     at_least: &[&str],
 ) -> Result<(), Broken> {
-    let earlier = begin(stage).await?;
+    let mut cids = vec![begin(stage).await?];
+    let host = blows(stage, subject, at_least, &mut cids).await?;
+    finish(stage, host, &cids).await?;
+    assert_eq!(stage.cluster.borrow().ended(), [], "no node gave up");
+    Ok(())
+}
+
+/// Hits every child of the subject's tree both ways; after each blow the node that was hit has to work.
+/// Answers with the last one that was hit.
+async fn blows(
+    stage: &mut Stage,
+    subject: Subject,
+    at_least: &[&str],
+    cids: &mut Vec<Cid>,
+) -> Result<HostId, Broken> {
     let paths = children(stage, subject)?;
     for wanted in at_least {
         let wanted = format!("/node/{wanted}");
         assert!(paths.iter().any(|path| path.as_str() == wanted), "{wanted} is missing: {paths:?}");
     }
+    let mut hit = HostId(0);
     for injection in [Injection::Panic, Injection::Kill] {
         for path in &paths {
-            let host = strike::strike(stage, subject, path, injection).await?;
-            works::works(stage, host, &earlier).await?;
+            hit = strike::strike(stage, subject, path, injection).await?;
+            works::works(stage, hit, &cids[0]).await?;
+            cids.push(story::add(stage, hit, cids.len() as u64).await?);
         }
     }
-    let host = stage.until("somebody to ask", works::WITHIN_MS, |c| subject.host(c)).await?;
-    let later = story::add(stage, host, 1).await?;
-    finish(stage, host, &[earlier, later]).await?;
-    let cluster = stage.cluster.borrow();
-    assert_eq!(cluster.ended(), [], "no node gave up");
+    Ok(hit)
+}
+
+/// Gives the nodes of some machines another role.
+async fn change_role(stage: &mut Stage, hosts: &[HostId], role: Role) -> Result<(), Broken> {
+    for host in hosts {
+        let (leader, node) = {
+            let cluster = stage.cluster.borrow();
+            (cluster.leader(), cluster.machine(*host).node())
+        };
+        let (_, leader) = leader.ok_or_else(|| strike::failed("nobody leads".into()))?;
+        let node = node.ok_or_else(|| strike::failed(format!("{host} is no member")))?;
+        let request = NodeRoleRequest { node: node.to_string(), role };
+        let asked = stage.during(leader.operate::<NodeRole>(request)).await?;
+        asked.map_err(|failure| strike::failed(failure.message))?;
+        stage.cluster.borrow_mut().expect_role(*host, role);
+    }
+    stage.until("rest in the new roles", peace::REST_MS, at_rest).await?;
     Ok(())
 }
 
