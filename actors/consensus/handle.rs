@@ -1,5 +1,7 @@
 //! The handle to the consensus task: it survives the task's restarts.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use ipfs_kit_core::command::{Command, Outcome};
 use ipfs_kit_core::id::NodeId;
@@ -121,12 +123,42 @@ pub struct ConsensusHandle {
     pub state: SharedState,
     /// Raft at a glance.
     pub glance: Shared<RaftGlance>,
+    /// Masters that this node, while it leads, takes out of Raft although the state says nothing of it
+    /// yet.
+    stepping_down: Shared<BTreeSet<NodeId>>,
+}
+
+/// While it lives, a leader on this node takes a master out of Raft and keeps it out.
+#[must_use]
+#[derive(Debug)]
+pub struct SteppingDown {
+    node: NodeId,
+    among: Shared<BTreeSet<NodeId>>,
+}
+
+impl Drop for SteppingDown {
+    fn drop(&mut self) {
+        self.among.write(|nodes| nodes.remove(&self.node));
+    }
 }
 
 impl ConsensusHandle {
     /// A handle to a task that does not run yet.
     pub fn new(state: SharedState) -> Self {
-        Self { inbox: Shared::new(None), state, glance: Shared::new(RaftGlance::default()) }
+        let (inbox, glance) = (Shared::new(None), Shared::new(RaftGlance::default()));
+        Self { inbox, state, glance, stepping_down: Shared::new(BTreeSet::new()) }
+    }
+
+    /// Takes a master out of Raft for another role; it is back when this is dropped before the role is
+    /// committed. Nothing of it is replicated: another leader leaves the master where it is.
+    pub fn step_down(&self, node: NodeId) -> SteppingDown {
+        self.stepping_down.write(|nodes| nodes.insert(node));
+        SteppingDown { node, among: self.stepping_down.clone() }
+    }
+
+    /// Whether a master is being taken out of Raft.
+    pub(crate) fn is_stepping_down(&self, node: NodeId) -> bool {
+        self.stepping_down.read(|nodes| nodes.contains(&node))
     }
 
     /// Whether this node leads.

@@ -9,7 +9,7 @@ use ipfs_kit_consensus as raft;
 use ipfs_kit_core::codec::{self, Kind};
 use ipfs_kit_core::command::{Command, Entry, Op, RequestId};
 use ipfs_kit_core::id::NodeId;
-use ipfs_kit_core::member::{Liveness, RaftStanding, Role};
+use ipfs_kit_core::member::{Liveness, Member, RaftStanding, Role};
 use ipfs_kit_core::proto::Request;
 use ipfs_kit_store::checkpoint::CheckpointMeta;
 use ipfs_kit_store::raft_log;
@@ -114,11 +114,14 @@ impl Task {
         }
         let status = self.core.status();
         let desired = self.deps.handle.state.read(|state| {
-            let stays = |liveness| liveness != Liveness::Draining;
+            let handle = &self.deps.handle;
+            let stays = |member: &Member| {
+                member.liveness != Liveness::Draining && !handle.is_stepping_down(member.id)
+            };
             let masters = state
                 .members()
                 .values()
-                .filter(|m| m.spec.role == Role::Master && stays(m.liveness))
+                .filter(|m| m.spec.role == Role::Master && stays(m))
                 .filter_map(|m| raft::RaftId::new(m.id.0));
             raft::DesiredMembers { voters: masters.collect(), ..Default::default() }
         });

@@ -48,14 +48,16 @@ impl Operations {
 
     pub(super) async fn node_role(&self, request: NodeRoleRequest) -> Result<NodeInfo, Failure> {
         let node = self.find_member(&request.node)?;
-        let standing = self.raft_of(node)?;
-        if standing != RaftStanding::None && request.role != Role::Master {
-            self.leave_raft(node).await?;
+        let consensus = self.parts.consensus().ok_or_else(no_cluster)?;
+        let steps_down = self.raft_of(node)? != RaftStanding::None && request.role != Role::Master;
+        // Not drained, as one that leaves: that moves what it holds, and ends its membership. It is kept
+        // out of Raft until the role is committed, or Raft would take it back.
+        let _stepping_down = steps_down.then(|| consensus.step_down(node));
+        if steps_down {
+            self.check_last_master(node)?;
+            self.out_of_raft(node).await?;
         }
         self.submit(Op::SetRole { node, role: request.role }).await?;
-        if standing != RaftStanding::None {
-            self.submit(Op::SetLiveness { node, liveness: Liveness::Alive }).await?;
-        }
         self.node_info(node).ok_or_else(|| gone(node))
     }
 
@@ -70,7 +72,8 @@ impl Operations {
         let node = self.find_member(&request.node)?;
         self.check_last_master(node)?;
         if self.raft_of(node)? != RaftStanding::None {
-            self.leave_raft(node).await?;
+            self.submit(Op::SetLiveness { node, liveness: Liveness::Draining }).await?;
+            self.out_of_raft(node).await?;
         }
         match self.submit(Op::Remove { node }).await? {
             Outcome::Done { index } => Ok(NodeRemoved { node, index }),
@@ -101,10 +104,9 @@ impl Operations {
         Ok(())
     }
 
-    /// Drains a voter; the membership reconciler then takes it out of Raft, transferring the leadership
-    /// first if it has it.
-    async fn leave_raft(&self, node: NodeId) -> Result<(), Failure> {
-        self.submit(Op::SetLiveness { node, liveness: Liveness::Draining }).await?;
+    /// Waits until the membership reconciler has taken a voter out of Raft that it was told to; it
+    /// transfers the leadership first if that one has it.
+    async fn out_of_raft(&self, node: NodeId) -> Result<(), Failure> {
         let until = Instant::now() + LEAVE_RAFT_WITHIN;
         while self.raft_of(node)? != RaftStanding::None {
             if !self.parts.consensus().is_some_and(|consensus| consensus.leading()) {
