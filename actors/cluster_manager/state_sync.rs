@@ -36,6 +36,9 @@ use feed::Ring;
 
 /// How long a follower waits for gossip to fill a gap before it asks.
 const GAP_PATIENCE: Duration = Duration::from_millis(150);
+/// How long a master's own Raft may bring nothing although others are ahead, until it asks like everybody
+/// else: Raft may have left it behind for good. One that is taken out never hears of it.
+const LEFT_BEHIND: Duration = Duration::from_secs(10);
 /// How long a master holds a feed request open while nothing happens.
 const FEED_WAIT_MS: u32 = 2_000;
 /// How long a follower that had to ask keeps asking without being told that it lags.
@@ -178,6 +181,12 @@ impl StateSync {
             && self.deps.consensus.state.read(|state| state.cluster().is_some())
     }
 
+    /// Whether Raft brings everything here.
+    fn is_fed_by_raft(&self) -> bool {
+        let is_behind = self.lagging_since.is_some_and(|since| since.elapsed() >= LEFT_BEHIND);
+        self.is_master() && !is_behind
+    }
+
     /// Takes everything anew: from this master's own state, or as a master sent it.
     fn replace_view(&mut self, view: View) {
         let index = view.index();
@@ -313,7 +322,7 @@ impl StateSync {
     }
 
     fn follow(&mut self, ctx: &mut Ctx<Self>) {
-        if self.fetching || self.is_master() {
+        if self.fetching || self.is_fed_by_raft() {
             return;
         }
         let now = Instant::now();
@@ -473,6 +482,7 @@ impl Handler<Applied> for StateSync {
     type Result = ();
 
     fn handle(&mut self, applied: Applied, _: &mut Ctx<Self>) {
+        self.lagging_since = None;
         if applied.entries.is_empty() {
             self.resync_from_state();
             self.happened.notify_waiters();
@@ -518,7 +528,7 @@ impl Handler<DeltaHeard> for StateSync {
         let verdict = if from_master { Verdict::Accept } else { Verdict::Ignore };
         // The gossip layer may have given up on the verdict; then it counts as ignored.
         let _ = heard.verdict.send(verdict);
-        if !from_master || self.is_master() {
+        if !from_master || self.is_fed_by_raft() {
             return;
         }
         if self.advance(heard.delta) == Step::Moved {
@@ -532,7 +542,10 @@ impl Handler<BeaconHeard> for StateSync {
     type Result = ();
 
     fn handle(&mut self, BeaconHeard(beacon): BeaconHeard, ctx: &mut Ctx<Self>) {
-        if self.is_master() {
+        if self.is_fed_by_raft() {
+            if self.deps.view.read(|view| view.lags(&beacon)) {
+                self.note_lag();
+            }
             return;
         }
         self.deps.leader_hint.write(|hint| *hint = Some(beacon.leader));
