@@ -98,6 +98,30 @@ fn every_child_of_a_promoted_worker_comes_back() {
 }
 
 #[test]
+fn every_child_of_a_demoted_master_comes_back() {
+    play(7, async |stage| {
+        let mut cids = vec![begin(stage).await?];
+        change_role(stage, &[WORKER, OTHER_WORKER], Role::Master).await?;
+        // The leader among them: it hands over first.
+        let leader = Subject::Leader.host(&stage.cluster.borrow()).map_err(strike::failed)?;
+        let masters = scenarios::shape().masters;
+        let other = masters.into_iter().find(|host| *host != leader).unwrap();
+        change_role(stage, &[leader, other], Role::Worker).await?;
+        let subject = Subject::Fixed(leader);
+        let has_raft = |stage: &Stage| {
+            let paths = children(stage, subject)?;
+            Ok::<_, Broken>(paths.iter().any(|path| path.name() == "raft"))
+        };
+        assert!(!has_raft(stage)?, "a worker has no raft");
+        let host = blows(stage, subject, WORKERS, &mut cids).await?;
+        assert!(!has_raft(stage)?, "a worker has got a raft");
+        finish(stage, host, &cids).await?;
+        assert_eq!(stage.cluster.borrow().ended(), [], "no node gave up");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_child_that_fails_again_and_again_ends_its_node() {
     play(5, async |stage| {
         let cid = begin(stage).await?;
