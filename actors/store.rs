@@ -165,7 +165,10 @@ impl StoreActor {
     /// opens the store with what is really there.
     fn check(&self, ctx: &mut Ctx<Self>) {
         if let Some(cause) = self.deps.blocks.failure() {
-            ctx.fail(Fault::new("store", format!("the disk failed, nothing can be written: {cause}")));
+            ctx.fail(Fault::new(
+                "store",
+                format!("the disk failed, nothing can be written: {cause}"),
+            ));
         }
     }
 

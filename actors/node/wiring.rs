@@ -291,6 +291,7 @@ impl ClusterPart {
                 }
             }),
             leader_hint: leader_hint.clone(),
+            accepted: Shared::new(None),
         };
         let consensus = consensus::Deps {
             node,

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
+use ipfs_kit_actors::cluster_manager::monitoring::Expelled;
 use ipfs_kit_actors::node::Ended;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::args::{Globals, UpArgs};
-use super::engine_error::engine_error;
+use super::engine_error::{COPIED, engine_error};
 use super::error::{CliError, Done, Halt};
 use super::local_cluster::{self, LocalCluster, Timing};
 use super::output::Output;
@@ -81,7 +82,13 @@ async fn until_stopped(mut running: Running, stop: &mut StopSignals) -> Result<D
             running.stop().await;
             Err(CliError::new("E_IDENTITY", "the cluster does not want this node")
                 .because(&expelled)
-                .hint("ipfs-kit node ls on a master shows the members; a copied folder needs an init of its own")
+                .hint(match expelled {
+                    Expelled::IdentityInUse { .. } => COPIED,
+                    Expelled::NotAMember => {
+                        "ipfs-kit node ls on a master shows the members; to come back, make a new node \
+                         with a new token: ipfs-kit --folder NEW init --join TOKEN"
+                    }
+                })
                 .into())
         }
         Some(Ended::Exit(exit)) => {
