@@ -8,3 +8,5 @@
 mod harness;
 #[cfg(test)]
 mod one_identity;
+#[cfg(test)]
+mod three_machines;
