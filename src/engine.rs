@@ -315,7 +315,11 @@ fn node_settings(
     let mut seed = [0; 8];
     seed.copy_from_slice(&key.0[..8]);
     NodeSettings {
-        spec: spec_of(settings, key, role),
+        spec: match membership {
+            Some(_) => spec_of(settings, key, role),
+            // A node without a cluster listens to no member.
+            None => MemberSpec { addrs: Vec::new(), ..spec_of(settings, key, role) },
+        },
         membership,
         incarnation,
         seed: u64::from_le_bytes(seed) ^ incarnation.0,
@@ -334,6 +338,7 @@ fn node_settings(
         replicas_max: settings.pins.replicas_max,
         cache_bytes_max: settings.cache.max_bytes,
         storage_bytes_max: settings.storage.max_bytes,
+        storage_reserve_bytes: settings.storage.reserve_bytes,
         profile: settings.import.profile.as_str().to_owned(),
         hash_threads,
     }

@@ -92,11 +92,25 @@ async fn until_stopped(mut running: Running, stop: &mut StopSignals) -> Result<D
                 .into())
         }
         Some(Ended::Exit(exit)) => {
+            let disk = running.node.parts().blocks.failure().map(str::to_owned);
             running.stop().await;
-            Err(CliError::new("E_START", format!("the node gave up: {exit:?}"))
-                .hint("what is stored is intact; the log above says what failed")
-                .into())
+            Err(gave_up(&format!("{exit:?}"), disk).into())
         }
+    }
+}
+
+/// Why the tree ended by itself; `disk`: why the block store takes no writes any more.
+fn gave_up(exit: &str, disk: Option<String>) -> CliError {
+    match disk {
+        Some(cause) => CliError::new("E_STORE", "the disk of the node's blocks failed")
+            .because(&std::io::Error::other(cause))
+            .hint(
+                "what was acknowledged before is on the disk, as far as the disk gives it back; look \
+                 after the disk (dmesg says more), then start the node again, or replace it: the \
+                 cluster makes its copies anew elsewhere",
+            ),
+        None => CliError::new("E_START", format!("the node gave up: {exit}"))
+            .hint("what is stored is intact; the log above says what failed"),
     }
 }
 
@@ -167,3 +181,6 @@ async fn dev(output: &mut Output<impl Write>) -> Result<Done, Halt> {
     cluster.discard().await;
     Ok(Done::Fully)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,15 @@
+//! How a node that gave up explains itself.
+
+use super::*;
+use crate::cli::output::Format;
+
+#[test]
+fn a_failed_disk_is_named_with_what_to_do() {
+    let error = gave_up("Fault", Some("sync blocks/1.seg: Input/output error".into()));
+    assert_eq!(error.code(), "E_STORE");
+    let text = error.render(Format::Table);
+    for part in ["disk of the node's blocks failed", "blocks/1.seg", "start the node again"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(gave_up("Fault", None).code(), "E_START");
+}
