@@ -103,7 +103,7 @@ pub struct Import {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// Neither this node nor any member that could be asked has it.
-    #[error("{cid} is not here, and none of {asked} members asked has it")]
+    #[error("{cid} is not here, and {}", nobody_of(*.asked))]
     NotFound {
         /// The block.
         cid: Cid,
@@ -119,6 +119,14 @@ pub enum FindError {
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
+}
+
+fn nobody_of(asked: usize) -> String {
+    match asked {
+        0 => "there is no other member to ask".to_owned(),
+        1 => "the one other member that was asked does not have it".to_owned(),
+        asked => format!("none of {asked} members asked has it"),
+    }
 }
 
 impl IpfsActor {
@@ -234,9 +242,15 @@ impl Deps {
         }
         let mut asked = BTreeSet::new();
         let mut missing = missing;
+        let mut questioned = 0;
         for named in [true, false] {
-            let sources =
-                if named { find.sources.clone() } else { self.who_has(&needed, &asked).await };
+            let sources = if named {
+                find.sources.clone()
+            } else {
+                let others = self.others(&asked);
+                questioned = asked.len() + others.len();
+                self.who_has(&needed, others).await
+            };
             for source in sources {
                 if has_needed(&found) || !asked.insert(source) {
                     continue;
@@ -249,7 +263,7 @@ impl Deps {
                 return Ok(found);
             }
         }
-        Err(FindError::NotFound { cid: needed, asked: asked.len() })
+        Err(FindError::NotFound { cid: needed, asked: questioned })
     }
 
     async fn stored(&self, cids: Vec<Cid>) -> Result<(Vec<(Cid, Bytes)>, Vec<Cid>), FindError> {
@@ -288,13 +302,18 @@ impl Deps {
         (hits, missing)
     }
 
-    /// Everybody who says to have a block, except those that were asked for it already.
-    async fn who_has(&self, cid: &Cid, asked: &BTreeSet<NodeId>) -> Vec<NodeId> {
+    /// Every member but this one and those that were asked already.
+    fn others(&self, asked: &BTreeSet<NodeId>) -> Vec<NodeId> {
         let Some(members) = &self.members else { return Vec::new() };
-        let others: Vec<NodeId> = members.view.read(|view| {
+        members.view.read(|view| {
             let other = |node: &NodeId| *node != members.node && !asked.contains(node);
             view.members().keys().copied().filter(other).collect()
-        });
+        })
+    }
+
+    /// Those of `others` who say to have a block.
+    async fn who_has(&self, cid: &Cid, others: Vec<NodeId>) -> Vec<NodeId> {
+        let Some(members) = &self.members else { return Vec::new() };
         let asks = others.into_iter().map(|node| {
             let (rpc, cids) = (members.rpc.clone(), vec![ipfs_kit_core::id::Cid::from(cid)]);
             async move {

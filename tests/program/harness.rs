@@ -15,6 +15,8 @@ pub const KIT: &str = env!("CARGO_BIN_EXE_ipfs-kit");
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(20);
+/// Among a node's settings: no file of it grows beyond this, as on a disk that fails.
+pub const FILES_KIB_MAX: &str = "FILES_KIB_MAX";
 /// Lets the kernel choose.
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -61,8 +63,8 @@ impl Place {
 
     /// A member that joins with a new token.
     pub async fn worker(&self, name: &str, master: &Node) -> Node {
-        let token = master.token(&[]).await;
-        self.node(name, &["--listen", ANY_PORT, "--join", &token]).await
+        let (token, addr) = (master.token(&[]).await, free_address());
+        self.node(name, &["--listen", &addr, "--advertise", &addr, "--join", &token]).await
     }
 }
 
@@ -75,11 +77,37 @@ pub fn free_address() -> String {
 /// Runs a command on a folder to its end.
 pub async fn kit(folder: &Path, args: &[&str], more: &[&str]) -> Ended {
     let mut command = command(folder);
-    command.args(args).args(more).stdin(Stdio::null());
+    command.args(args).args(more);
+    to_its_end(command).await
+}
+
+/// As [`kit`], started by another program that takes a command line.
+pub async fn kit_through(starter: &[&str], folder: &Path, args: &[&str]) -> Ended {
+    to_its_end(wrapped(command(folder).args(args), starter)).await
+}
+
+async fn to_its_end(mut command: Command) -> Ended {
+    command.stdin(Stdio::null());
+    let args = format!("{:?}", command.as_std());
     let output = timeout(PATIENCE, command.output()).await;
-    let output = output.unwrap_or_else(|_| panic!("{args:?} did not end")).unwrap();
+    let output = output.unwrap_or_else(|_| panic!("{args} did not end")).unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// The same command with another program in front of it.
+fn wrapped(command: &Command, starter: &[&str]) -> Command {
+    let inner = command.as_std();
+    let mut outer = Command::new(starter[0]);
+    outer.args(&starter[1..]).arg(KIT).args(inner.get_args()).kill_on_drop(true);
+    outer.current_dir(inner.get_current_dir().unwrap());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
 }
 
 /// The binary without anything that this machine's user has set.
@@ -219,6 +247,11 @@ fn start(folder: &Path, settings: &[(&str, &str)]) -> Child {
     let log = std::fs::File::create(log_of(folder)).unwrap();
     let mut command = command(folder);
     command.args(["up", "--with-parent"]).envs(settings.iter().copied());
+    if let Some((_, kib)) = settings.iter().find(|(name, _)| *name == FILES_KIB_MAX) {
+        // The shell becomes the node; a file that grows too large is an error and no signal.
+        let limited = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+        command = wrapped(&command, &["bash", "-c", &limited]);
+    }
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     command.spawn().unwrap()
 }

@@ -5,8 +5,14 @@
 //! documentation names addresses; such a test waits until nobody else uses them.
 
 #[cfg(test)]
+mod alone;
+#[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod one_identity;
 #[cfg(test)]
 mod three_machines;
+#[cfg(test)]
+mod wrong_input;
