@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use ipfs_kit_core::command::{Op, Outcome};
+use ipfs_kit_core::command::{Op, Outcome, Refusal};
 use ipfs_kit_core::id::PeerKey;
 use ipfs_kit_core::member::{Member, Role};
 use ipfs_kit_core::proto::{JoinReply, JoinRequest};
+use ipfs_kit_core::state::ClusterState;
 use tokio::time::Instant;
 
 use crate::cluster_manager::coordination::{
@@ -32,6 +33,15 @@ pub struct Admissions {
 }
 
 impl Admissions {
+    /// The state forgets tokens that expired; the token itself remembers why nobody knows it.
+    fn explain(&self, refusal: Refusal, request: &JoinRequest) -> Refusal {
+        let now_ms = self.consensus.state.read(ClusterState::clock_ms);
+        match refusal {
+            Refusal::UnknownToken if request.token.expires_ms <= now_ms => Refusal::TokenExpired,
+            other => other,
+        }
+    }
+
     /// Checks what can be checked before a commit, commits, and tells the node who is who.
     pub async fn admit(&self, from: PeerKey, request: JoinRequest) -> JoinReply {
         if request.spec.key != from {
@@ -59,7 +69,7 @@ impl Admissions {
                     return refused("E_PROTOCOL", format!("joining led to {other:?}"), false);
                 }
                 Ok(Err(SubmitError::Refused(refusal))) => {
-                    let failure = refusal_failure(&refusal);
+                    let failure = refusal_failure(&self.explain(refusal, &request));
                     return refused(&failure.code, failure.message, false);
                 }
                 Ok(Err(error)) => return refused("E_NO_QUORUM", error.to_string(), true),

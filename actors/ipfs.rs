@@ -104,7 +104,7 @@ pub struct Import {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// Neither this node nor any member that could be asked has it.
-    #[error("{cid} is not here, {asked} members don't have it, {silent} did not answer")]
+    #[error("{cid} is not here, and {}", nobody_of(*.asked, *.silent))]
     NotFound {
         /// The block.
         cid: Cid,
@@ -122,6 +122,16 @@ pub enum FindError {
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
+}
+
+fn nobody_of(asked: usize, silent: usize) -> String {
+    let asked = match asked {
+        0 if silent == 0 => "there is no other member to ask".to_owned(),
+        0 => "nobody could be asked".to_owned(),
+        1 => "the one other member that was asked does not have it".to_owned(),
+        asked => format!("none of {asked} members asked has it"),
+    };
+    if silent == 0 { asked } else { format!("{asked}; {silent} did not answer") }
 }
 
 impl IpfsActor {

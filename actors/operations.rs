@@ -23,6 +23,7 @@ mod adding;
 mod content;
 mod index;
 mod members;
+mod own_pins;
 mod pins;
 mod status;
 mod tokens;
@@ -159,6 +160,8 @@ impl Operations {
         let consensus = self.parts.consensus();
         match info.site {
             Site::Local => true,
+            // Whatever gets here without a cluster needs none.
+            Site::Master | Site::Leader if self.parts.cluster.is_none() => true,
             Site::Master => consensus.is_some_and(|c| c.glance.read(|glance| glance.running)),
             Site::Leader => consensus.is_some_and(|c| c.leading()),
         }

@@ -171,6 +171,13 @@ pub enum Inbound {
         /// Why, for people.
         reason: String,
     },
+    /// A member refuses this run because another one has its identity there.
+    IdentityTaken {
+        /// Which member.
+        by: String,
+        /// Its words.
+        reason: String,
+    },
     /// A peer was refused, or refused us: another cluster, version or identity. For operators.
     Mismatch {
         /// Whom.

@@ -17,7 +17,7 @@ use ipfs_kit_core::proto::{Gossip, JoinReply, JoinRequest, Request, Response, To
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::admission::Admissions;
-use crate::cluster_manager::monitoring::{GoodbyeCame, HeartbeatCame, Monitoring};
+use crate::cluster_manager::monitoring::{GoodbyeCame, HeartbeatCame, IdentityTaken, Monitoring};
 use crate::cluster_manager::state_sync::{DeltaHeard, ServeFeed, StateSync};
 use crate::consensus::{ConsensusHandle, ProposeError, StatePart};
 use crate::events::{BeaconHeard, ConnectionChanged};
@@ -104,6 +104,12 @@ impl Router {
             Inbound::Disconnected { node, reason } => {
                 tracing::debug!(%node, %reason, "disconnected");
                 self.connection(node, false);
+            }
+            Inbound::IdentityTaken { by, reason } => {
+                tracing::warn!(%by, %reason, "a member refuses this run");
+                if let Err(reason) = self.monitoring.tell(IdentityTaken) {
+                    tracing::debug!(%reason, "monitoring did not hear of a refusal");
+                }
             }
             Inbound::Mismatch { peer, reason } => {
                 tracing::warn!(%peer, %reason, "a peer was turned away");

@@ -29,6 +29,8 @@ pub struct NodeSettings {
     pub cache_bytes_max: u64,
     /// Bytes of the block store.
     pub storage_bytes_max: u64,
+    /// Bytes of the file system that new blocks leave free.
+    pub storage_reserve_bytes: u64,
     /// Import profile by name.
     pub profile: String,
     /// Threads that hash an import; 0: inline, as the simulations need.

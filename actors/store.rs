@@ -71,6 +71,8 @@ pub struct StoreActor {
     deps: Deps,
     collecting: bool,
     reviewing: Rc<Cell<bool>>,
+    /// Why the disk took no blocks at the last look.
+    trouble: Option<String>,
     /// What the last collection kept; nothing new to collect while it is so.
     last: Option<Kept>,
 }
@@ -140,7 +142,7 @@ pub fn leased_import(lease: &Lease) -> Option<Cid> {
 impl StoreActor {
     /// A fresh actor over what survives.
     pub fn new(deps: Deps) -> Self {
-        Self { deps, collecting: false, reviewing: Rc::default(), last: None }
+        Self { deps, collecting: false, reviewing: Rc::default(), trouble: None, last: None }
     }
 
     /// Asks after the leases that imports left behind, none of which is under way.
@@ -169,7 +171,15 @@ impl StoreActor {
 
     /// After a failed sync nobody knows what is durable: the node ends with the reason, and the next run
     /// opens the store with what is really there.
-    fn check(&self) {
+    fn check(&mut self) {
+        let trouble = self.deps.blocks.trouble();
+        if trouble != self.trouble {
+            match &trouble {
+                Some(cause) => tracing::error!(%cause, "the disk takes no blocks; trying again"),
+                None => tracing::info!("the disk takes blocks again"),
+            }
+            self.trouble = trouble;
+        }
         let Deps { blocks, holdings, log, end, .. } = &self.deps;
         let failure = blocks.failure().or_else(|| holdings.failure());
         if let Some(cause) = failure.or_else(|| log.as_ref()?.failure()) {

@@ -351,7 +351,7 @@ fn verify_and_put(
 /// Whether space is what is missing.
 pub fn is_full(error: &PutError) -> bool {
     match error {
-        PutError::Full { .. } => true,
+        PutError::Full { .. } | PutError::Reserved { .. } => true,
         PutError::Disk(error) => error.is_full(),
         _ => false,
     }

@@ -323,6 +323,7 @@ impl Cluster {
             replicas_max: 2,
             cache_bytes_max: 1 << 20,
             storage_bytes_max: 1 << 30,
+            storage_reserve_bytes: 0,
             profile: "unixfs-v1-2025".to_owned(),
             hash_threads: 0,
         };

@@ -119,7 +119,7 @@ pub struct RaftSettings {
     /// One tick.
     #[serde(with = "quantity::duration")]
     pub tick: Duration,
-    /// Ticks without a leader before an election; more than `heartbeat_ticks`.
+    /// Ticks without a leader before an election; at least twice `heartbeat_ticks`.
     pub election_ticks: u32,
     /// Ticks between a leader's heartbeats.
     pub heartbeat_ticks: u32,

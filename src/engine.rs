@@ -1,6 +1,7 @@
 //! The composition root: the only file that knows the ports and the adapters.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -10,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipfs_kit_actors::journal::{self, JournalError};
+use ipfs_kit_actors::journal::{self, Journal, JournalError};
 use ipfs_kit_actors::membership::{self, Admission, JoinFailure};
 use ipfs_kit_actors::node::{self, Interface, RunningNode, StartError, World};
 use ipfs_kit_actors::ports::{Clock, Network, NetworkError, Peers};
@@ -29,6 +30,7 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::entropy::SystemEntropy;
 use crate::adapters::executor::Threads;
 use crate::adapters::network::Libp2pNetwork;
+use crate::adapters::rival;
 use crate::config::{ApiAddress, HostPort, Settings};
 use crate::http::folder::{self as api_folder, ApiToken};
 use crate::http::{self, BindError, Exposure, Listener};
@@ -77,9 +79,9 @@ pub enum EngineError {
     /// A small file can't be read.
     #[error("a small file of the node can't be read")]
     SmallFile(#[from] FileError),
-    /// Somebody else listens there.
+    /// The address can't be listened on: in use, or not of this machine.
     #[error("{address} can't be listened on")]
-    PortInUse {
+    Listen {
         /// Where.
         address: String,
         /// Why.
@@ -95,6 +97,22 @@ pub enum EngineError {
     /// The network can't start.
     #[error("the network can't start")]
     Network(#[from] NetworkError),
+    /// Another running node has this node's identity.
+    #[error("another running node has this node's identity and answers at {addr}")]
+    IdentityInUse {
+        /// Where.
+        addr: String,
+    },
+    /// The folder's token is for another cluster than the folder.
+    #[error(
+        "this folder's node belongs to cluster {folder}, and its join token to cluster {token}"
+    )]
+    OtherCluster {
+        /// The folder's cluster.
+        folder: ClusterId,
+        /// The token's.
+        token: ClusterId,
+    },
     /// No master admitted this node.
     #[error("this node was not admitted")]
     Join(#[from] JoinFailure),
@@ -187,8 +205,14 @@ pub async fn start(settings: &Settings) -> Result<Running, EngineError> {
     let mut network = None;
     let mut admission = None;
     let joining = read_join_token(&folder)?;
+    if let (Some(Membership { cluster, .. }), Some(token)) = (&membership, &joining)
+        && *cluster != token.cluster
+    {
+        return Err(EngineError::OtherCluster { folder: *cluster, token: token.cluster });
+    }
     if membership.is_some() || joining.is_some() {
         check_ports(&settings.listen)?;
+        refuse_rival(settings, &disk, &executor, membership.as_ref(), key).await?;
         let cluster = membership.as_ref().map(|m| (m.cluster, m.epoch));
         let cluster = cluster.or(joining.as_ref().map(|token| (token.cluster, token.epoch)));
         let config = net_config(settings, keypair, incarnation, cluster.unwrap_or_default_pair());
@@ -216,6 +240,27 @@ pub async fn start(settings: &Settings) -> Result<Running, EngineError> {
     let node = node::start(node_settings, world).await?;
     let addrs = node.parts().spec.read(|spec| spec.addrs.clone());
     Ok(Running { node, api: address, addrs, admission, folder, _lock: lock })
+}
+
+/// Refuses to start while another run of this node answers where the cluster reaches it.
+async fn refuse_rival(
+    settings: &Settings,
+    disk: &Arc<dyn Disk>,
+    executor: &Arc<Threads>,
+    membership: Option<&Membership>,
+    key: PeerKey,
+) -> Result<(), EngineError> {
+    let Some(membership) = membership else { return Ok(()) };
+    let executor = Arc::clone(executor) as Arc<dyn ipfs_kit_actors::ports::Executor>;
+    let view = Journal::new(Arc::clone(disk), executor).load_view();
+    let known = view.iter().flat_map(|view| view.members().values()).chain(&membership.members);
+    let own = known.filter(|member| member.id == membership.node);
+    let mut addrs: BTreeSet<String> = own.flat_map(|member| member.spec.addrs.clone()).collect();
+    addrs.extend(advertised(&settings.listen, &settings.advertise));
+    match rival::answers_at(membership.cluster, key, addrs.into_iter().collect()).await {
+        Some(addr) => Err(EngineError::IdentityInUse { addr }),
+        None => Ok(()),
+    }
 }
 
 /// Asks the token's masters over a network run of its own, before there is anything to supervise.
@@ -270,7 +315,11 @@ fn node_settings(
     let mut seed = [0; 8];
     seed.copy_from_slice(&key.0[..8]);
     NodeSettings {
-        spec: spec_of(settings, key, role),
+        spec: match membership {
+            Some(_) => spec_of(settings, key, role),
+            // A node without a cluster listens to no member.
+            None => MemberSpec { addrs: Vec::new(), ..spec_of(settings, key, role) },
+        },
         membership,
         incarnation,
         seed: u64::from_le_bytes(seed) ^ incarnation.0,
@@ -289,6 +338,7 @@ fn node_settings(
         replicas_max: settings.pins.replicas_max,
         cache_bytes_max: settings.cache.max_bytes,
         storage_bytes_max: settings.storage.max_bytes,
+        storage_reserve_bytes: settings.storage.reserve_bytes,
         profile: settings.import.profile.as_str().to_owned(),
         hash_threads,
     }
@@ -364,7 +414,7 @@ fn check_ports(listen: &[HostPort]) -> Result<(), EngineError> {
             Ok(listener) => bound.push(listener),
             // `[::]` covers IPv4 too on most systems; then the second bind meets the first.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && !bound.is_empty() => {}
-            Err(source) => return Err(EngineError::PortInUse { address: text, source }),
+            Err(source) => return Err(EngineError::Listen { address: text, source }),
         }
     }
     Ok(())

@@ -80,6 +80,8 @@ pub struct Deps {
     pub expelled: std::sync::Arc<dyn Fn(Expelled) + Send + Sync>,
     /// The leader as last heard of.
     pub leader_hint: Shared<Option<NodeId>>,
+    /// When another member last accepted this run: as its leader, or by following this one.
+    pub accepted: Shared<Option<Instant>>,
 }
 
 /// Where reports of holders go on the leader.
@@ -131,6 +133,11 @@ pub struct ReportByHeartbeat {
     /// What.
     pub reports: Vec<ReplicaReport>,
 }
+
+/// A member refuses this run because another one has its identity there.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct IdentityTaken;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -310,6 +317,9 @@ impl Monitoring {
             // The detector learns of a member with the next change of the view.
             Verdict::NotAMember => return None,
         }
+        if node != self.deps.node {
+            self.note_accepted();
+        }
         if differs(&member, &heartbeat.spec) {
             self.submit(Op::Register { node, spec: heartbeat.spec.clone() });
         }
@@ -328,6 +338,10 @@ impl Monitoring {
             unreachable
         });
         self.own_beacon().map(|beacon| HeartbeatReply::Welcome { beacon, unreachable })
+    }
+
+    fn note_accepted(&self) {
+        self.deps.accepted.write(|accepted| *accepted = Some(Instant::now()));
     }
 
     /// Dials back each advertised address once for each change of them.
@@ -420,6 +434,21 @@ impl Handler<GoodbyeCame> for Monitoring {
     }
 }
 
+impl Handler<IdentityTaken> for Monitoring {
+    type Result = ();
+
+    fn handle(&mut self, _: IdentityTaken, _: &mut Ctx<Self>) {
+        let accepted = self.deps.accepted.read(|accepted| *accepted);
+        let ago_ms = accepted.map(|at| at.elapsed().as_millis() as u64);
+        if self.deps.failure.is_displaced(ago_ms) {
+            let node = self.deps.node;
+            let known = |view: &View| view.members().get(&node).map(|m| m.spec.addrs.clone());
+            let addrs = self.deps.view.read(known).unwrap_or_default();
+            (self.deps.expelled)(Expelled::IdentityInUse { addrs });
+        }
+    }
+}
+
 impl Handler<ReportByHeartbeat> for Monitoring {
     type Result = ();
 
@@ -485,6 +514,9 @@ impl Handler<Answered> for Monitoring {
         match answered.answer {
             Ok(HeartbeatReply::Welcome { beacon, unreachable }) => {
                 self.tries = 0;
+                if answered.master != self.deps.node {
+                    self.note_accepted();
+                }
                 let news = self.deps.unreachable.write(|shown| {
                     let news = *shown != unreachable;
                     shown.clone_from(&unreachable);

@@ -13,7 +13,6 @@ use ipfs_kit_core::member::{Liveness, Member, RaftStanding, Role};
 use ipfs_kit_core::proto::Request;
 use ipfs_kit_store::checkpoint::CheckpointMeta;
 use ipfs_kit_store::raft_log;
-use tokio::time::Instant;
 
 use super::{ConsensusError, Job, RaftGlance, Task};
 use crate::events::LeadershipChanged;

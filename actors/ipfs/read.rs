@@ -4,6 +4,7 @@ use bytes::Bytes;
 use cid::Cid;
 use ipfs_kit_content::read::{Cursor, ReadError, Step};
 use ipfs_kit_core::id::NodeId;
+use ipfs_kit_core::limits;
 
 use super::{FindBlocks, FindError, IpfsActor};
 use crate::supervision::{ActorRef, AskError};
@@ -14,6 +15,12 @@ pub enum Error {
     /// The content breaks a rule, or the path leads nowhere.
     #[error(transparent)]
     Content(#[from] ReadError),
+    /// Folders are nested deeper than any tree that can be added.
+    #[error("{path} lies deeper than {} folders", limits::TREE_DEPTH_MAX)]
+    TooDeep {
+        /// Where the bound was met, shortened.
+        path: String,
+    },
     /// A block can't be found.
     #[error(transparent)]
     Find(#[from] FindError),

@@ -284,6 +284,7 @@ impl ClusterPart {
             unreachable: unreachable.clone(),
             expelled: Arc::new(move |expelled| end(Ended::Expelled(expelled))),
             leader_hint: leader_hint.clone(),
+            accepted: Shared::new(None),
         };
         let consensus = consensus::Deps {
             node,

@@ -9,6 +9,7 @@ use ipfs_kit_core::pin::ReplicaState;
 use ipfs_kit_store::blocks::LeaseId;
 use tokio::sync::mpsc;
 
+use super::own_pins::check_own;
 use super::{Hint, Operations, busy, failure};
 use crate::api::{Ack, AddEvent, AddOptions, Added, Failure, ImportError, ImportSource};
 use crate::ipfs::{Import, ImportPlan, Imported};
@@ -34,6 +35,9 @@ impl Operations {
         events: mpsc::Sender<AddEvent>,
     ) -> Result<Added, Failure> {
         let plan = self.plan(&options)?;
+        if self.parts.cluster.is_none() {
+            check_own(options.replicas_min, options.expires_in_ms)?;
+        }
         let flight = self.parts.flights.begin();
         let import = Import { source, plan, events: events.clone() };
         let imported = self.parts.ipfs.ask_within(import, IMPORT_DEADLINE).await;
@@ -76,11 +80,8 @@ impl Operations {
 
     /// Without a cluster: the root is kept here until it is unpinned here.
     async fn keep_here(&self, imported: &Imported) -> Result<Added, Failure> {
-        let held = self.parts.holdings.hold(&imported.root).await;
-        held.map_err(|reason| {
-            failure("E_STORE", format!("the root can't be written down: {reason}"))
-        })?;
-        Ok(added(imported, 0, None))
+        self.hold(&imported.root).await?;
+        Ok(added(imported, 1, None))
     }
 
     async fn pin_added(
@@ -220,8 +221,9 @@ fn import_failure(error: &ImportError) -> Failure {
             .hint("nothing was pinned; add again once the file can be read"),
         ImportError::Invalid { .. } => failure("E_INVALID_TREE", message),
         ImportError::Store { code: "E_FULL", .. } => failure("E_FULL", message)
-            .hint("unpin something or raise storage.max; nothing was pinned"),
-        ImportError::Store { code, .. } => failure(code, message),
+            .hint("unpin something, free the disk, or change storage.max or storage.reserve; nothing was pinned"),
+        ImportError::Store { code, .. } => failure(code, message)
+            .hint("nothing was pinned; look after the disk: ipfs-kit status and the node's log say more"),
         ImportError::Cancelled => failure("E_CANCELLED", message),
     }
 }

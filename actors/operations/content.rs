@@ -23,8 +23,8 @@ const LOOK_AHEAD: usize = 16;
 const WALK_AHEAD: usize = 128;
 /// Bytes that a walk fetches ahead, as the directory states them.
 const WALK_AHEAD_BYTES: u64 = 8 * 1024 * 1024;
-/// Directories deeper than this are refused: only a hostile DAG has them.
-const WALK_DEPTH_MAX: usize = 256;
+/// Names of a path that is too long to be shown whole.
+const SHOWN_NAMES: usize = 8;
 /// How long what was read from is asked first.
 const RECENT: Duration = Duration::from_secs(2);
 /// How long the masters may take to say who holds a root.
@@ -200,11 +200,12 @@ impl Walk {
                 let Some(resolved) = self.blocks.next(&mut resolver).await? else { continue };
                 return Ok(Some(self.enter(name, &resolved)));
             }
-            if directory.ended || self.open.len() > WALK_DEPTH_MAX {
+            if directory.ended {
                 self.open.pop();
                 continue;
             }
             self.look_ahead().await?;
+            check_depth(&self.open)?;
         }
     }
 
@@ -260,6 +261,16 @@ impl Walk {
     }
 }
 
+/// What lies too deep is an error: a tree that is left out in part would look whole.
+fn check_depth(open: &[OpenDirectory]) -> Result<(), Error> {
+    let has_more = open.last().is_some_and(|directory| !directory.ahead.is_empty());
+    if open.len() <= limits::TREE_DEPTH_MAX || !has_more {
+        return Ok(());
+    }
+    let names: Vec<&str> = open.iter().map(|open| &*open.name).take(SHOWN_NAMES).collect();
+    Err(Error::TooDeep { path: format!("{}/…", names.join("/").trim_start_matches('/')) })
+}
+
 fn info(name: &str, resolved: &Resolved) -> ContentInfo {
     ContentInfo {
         name: name.into(),
@@ -309,5 +320,10 @@ fn read_failure(error: &Error) -> Failure {
         }
         Error::Content(ReadError::Codec { .. }) => failure("E_NOT_UNIXFS", text),
         Error::Content(_) => failure("E_CONTENT", text),
+        Error::TooDeep { .. } => failure("E_TOO_LARGE", text)
+            .hint("take the inner folders on their own: ipfs-kit get CID/PATH"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,13 +11,15 @@ use ipfs_kit_core::placement::{self, Wish};
 use ipfs_kit_core::query;
 use ipfs_kit_core::state::{ClusterState, check_pin};
 
-use super::{Hint, Operations, failure, no_cluster};
+use super::{Hint, Operations, failure};
 use crate::api::Failure;
 use crate::cluster_manager::coordination::refusal_failure;
 
 impl Operations {
     pub(super) async fn pin_add(&self, request: PinAddRequest) -> Result<PinInfo, Failure> {
-        let consensus = self.parts.consensus().ok_or_else(no_cluster)?;
+        let Some(consensus) = self.parts.consensus() else {
+            return self.own_pin_add(request).await;
+        };
         let cid = request.cid.clone();
         // Nobody asked for a number: a cluster that is still small does what it can, and says so.
         let may_lower = request.replicas_min.is_none() && request.replicas_max.is_none();
@@ -51,6 +53,9 @@ impl Operations {
     }
 
     pub(super) async fn pin_rm(&self, request: CidRequest) -> Result<PinRemoved, Failure> {
+        if self.parts.cluster.is_none() {
+            return self.own_pin_rm(request).await;
+        }
         match self.submit(Op::Unpin { cid: request.cid.clone() }).await? {
             Outcome::Done { index } => Ok(PinRemoved { cid: request.cid, index }),
             other => Err(failure("E_PROTOCOL", format!("unpinning led to {other:?}"))),
@@ -58,10 +63,16 @@ impl Operations {
     }
 
     pub(super) async fn pin_ls(&self, request: PinLsRequest) -> Result<PinPage, Failure> {
+        if self.parts.cluster.is_none() {
+            return self.own_pin_ls(request).await;
+        }
         self.linearizable(|state| query::pin_page(state, &request)).await
     }
 
     pub(super) async fn pin_status(&self, request: CidRequest) -> Result<PinInfo, Failure> {
+        if self.parts.cluster.is_none() {
+            return self.own_pin_status(request).await;
+        }
         let pin = self
             .linearizable(|state| {
                 let pin = state.pins().get(&request.cid)?;

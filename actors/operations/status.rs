@@ -53,6 +53,11 @@ impl Operations {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if let Some(cause) = self.parts.blocks.trouble() {
+            warnings.push(format!(
+                "the disk takes no blocks, those that were put wait in memory: {cause}"
+            ));
+        }
         let Some(cluster) = self.parts.cluster.as_ref() else { return warnings };
         cluster.heard.read(|heard| {
             for (node, of) in heard {

@@ -122,6 +122,15 @@ impl Shared {
                 .map(|node| Inbound::Disconnected { node, reason: reason.to_string() }),
             net::Event::HelloRefused { peer, addr, by, error } => {
                 let addr = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
+                let taken = matches!(
+                    error,
+                    net::HelloError::StaleIncarnation { .. }
+                        | net::HelloError::IdentityInUse { .. }
+                );
+                if taken && by == net::RefusedBy::Them {
+                    let reason = error.to_string();
+                    return Some(Inbound::IdentityTaken { by: format!("{peer}{addr}"), reason });
+                }
                 let by = match by {
                     net::RefusedBy::Us => "this node refused it",
                     net::RefusedBy::Them => "it refused this node",

@@ -1,10 +1,17 @@
 //! What users hear when a node can't be made or started: a code, the reason, what to do next.
 
+use std::io;
+
 use ipfs_kit_actors::membership::JoinFailure;
 use ipfs_kit_store::folder::FolderError;
 
 use super::error::CliError;
 use crate::engine::EngineError;
+use crate::http::BindError;
+
+/// What to do about two nodes with one identity.
+pub const COPIED: &str = "let one of the two run; a copied folder is no new node: \
+                          make one with ipfs-kit --folder NEW init";
 
 /// The user's form of an engine's error.
 pub fn engine_error(error: &EngineError) -> CliError {
@@ -13,14 +20,14 @@ pub fn engine_error(error: &EngineError) -> CliError {
             let (code, hint) = folder_hint(source, &path.display().to_string());
             (code, hint)
         }
-        EngineError::PortInUse { address, .. } => (
-            "E_PORT_IN_USE",
-            Some(format!("stop what listens on {address}, or set another port with `listen`")),
-        ),
-        EngineError::Api(_) => (
-            "E_PORT_IN_USE",
+        EngineError::Listen { address, source } => listen_hint(address, source),
+        EngineError::Api(error) => api_hint(error),
+        EngineError::IdentityInUse { .. } => ("E_IDENTITY", Some(COPIED.into())),
+        EngineError::OtherCluster { .. } => (
+            "E_MISMATCH",
             Some(
-                "set another address with --api or api.listen; 127.0.0.1:0 lets the kernel choose"
+                "nothing was changed: make a node of its own with ipfs-kit --folder NEW init --join \
+                 TOKEN, or remove join.token from this folder"
                     .into(),
             ),
         ),
@@ -29,7 +36,14 @@ pub fn engine_error(error: &EngineError) -> CliError {
                 "E_MISMATCH",
                 Some("the token is of another cluster than the one at that address".into()),
             ),
-            _ => ("E_TOKEN", Some("make a new token: ipfs-kit cluster token create".into())),
+            _ => (
+                "E_TOKEN",
+                Some(
+                    "ask a master for a new one (ipfs-kit cluster token create), and put that line \
+                     into join.token in this folder"
+                        .into(),
+                ),
+            ),
         },
         EngineError::Join(_) => (
             "E_UNREACHABLE",
@@ -48,6 +62,32 @@ pub fn engine_error(error: &EngineError) -> CliError {
     match hint {
         Some(hint) => cli.hint(hint),
         None => cli,
+    }
+}
+
+fn listen_hint(address: &str, error: &io::Error) -> (&'static str, Option<String>) {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => (
+            "E_PORT_IN_USE",
+            Some(format!("stop what listens on {address}, or set another port with `listen`")),
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            "E_NETWORK",
+            Some("set `listen` to an address of this machine; `advertise` may be another".into()),
+        ),
+        _ => ("E_NETWORK", Some("set another address with `listen`".into())),
+    }
+}
+
+fn api_hint(error: &BindError) -> (&'static str, Option<String>) {
+    let another =
+        "set another address with --api or api.listen; 127.0.0.1:0 lets the kernel choose";
+    match error {
+        BindError::InUse { .. } => ("E_PORT_IN_USE", Some(another.into())),
+        BindError::Exposed { .. } => {
+            ("E_CONFIG", Some("use a loopback address, or set api.expose: true".into()))
+        }
+        BindError::Refused { .. } => ("E_NETWORK", Some(another.into())),
     }
 }
 

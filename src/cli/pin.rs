@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::args::{PinAddArgs, PinCommand, PinLsArgs, WaitArgs, WaitFor};
 use super::error::{CliError, Done, VerbResult};
-use super::output::{Column, Show, text};
+use super::output::{Column, Show, display_time, text};
 use super::session::{Session, to_value};
 
 /// Time between two looks at a pin that is waited for.
@@ -35,7 +35,7 @@ static FIELDS: &[Column] = &[
     Column::shown("COPIES", "/replicas_live", Show::Custom(copies)),
     Column::text("TYPE", "/kind"),
     Column::shown("SIZE", "/size_bytes", Show::Size),
-    Column::shown("CREATED", "/created_ms", Show::Time),
+    Column::shown("CREATED", "/created_ms", Show::Custom(created)),
     Column::shown("EXPIRES", "/expires_ms", Show::Time),
     Column::shown("HOLDERS", "/replicas", Show::Custom(holders)),
 ];
@@ -46,6 +46,14 @@ static REMOVED: &[Column] = &[Column::text("CID", "/cid"), Column::text("INDEX",
 fn copies(row: &Value) -> String {
     let (live, min, max) = (&row["replicas_live"], &row["replicas_min"], &row["replicas_max"]);
     if min == max { format!("{live} of {max}") } else { format!("{live} of {min}-{max}") }
+}
+
+/// A node without a cluster writes no times down.
+fn created(row: &Value) -> String {
+    match row["created_ms"].as_u64() {
+        Some(0) | None => "-".to_owned(),
+        Some(ms) => display_time(ms),
+    }
 }
 
 /// `a (pinned), b (failed: why)`.

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
+use ipfs_kit_actors::cluster_manager::monitoring::Expelled;
 use ipfs_kit_actors::node::Ended;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::args::{Globals, UpArgs};
-use super::engine_error::engine_error;
+use super::engine_error::{COPIED, engine_error};
 use super::error::{CliError, Done, Halt};
 use super::local_cluster::{self, LocalCluster, Timing};
 use super::output::Output;
@@ -81,14 +82,18 @@ async fn until_stopped(mut running: Running, stop: &mut StopSignals) -> Result<D
             running.stop().await;
             Err(CliError::new("E_IDENTITY", "the cluster does not want this node")
                 .because(&expelled)
-                .hint("ipfs-kit node ls on a master shows the members; a copied folder needs an init of its own")
+                .hint(match expelled {
+                    Expelled::IdentityInUse { .. } => COPIED,
+                    Expelled::NotAMember => {
+                        "ipfs-kit node ls on a master shows the members; to come back, make a new node \
+                         with a new token: ipfs-kit --folder NEW init --join TOKEN"
+                    }
+                })
                 .into())
         }
         Some(Ended::DiskFailed { cause }) => {
             running.stop().await;
-            Err(CliError::new("E_DISK", format!("a disk failed: {cause}"))
-                .hint("nothing acknowledged is lost; check the disk and start again, which opens what is really there")
-                .into())
+            Err(disk_failed(cause).into())
         }
         Some(Ended::Exit(exit)) => {
             running.stop().await;
@@ -97,6 +102,16 @@ async fn until_stopped(mut running: Running, stop: &mut StopSignals) -> Result<D
                 .into())
         }
     }
+}
+
+fn disk_failed(cause: String) -> CliError {
+    CliError::new("E_STORE", "the disk of the node's folder failed")
+        .because(&std::io::Error::other(cause))
+        .hint(
+            "what was acknowledged before is on the disk, as far as the disk gives it back; look after \
+             the disk (dmesg says more), then start the node again, or replace it: the cluster makes \
+             its copies anew elsewhere",
+        )
 }
 
 /// SIGINT and SIGTERM.
@@ -166,3 +181,6 @@ async fn dev(output: &mut Output<impl Write>) -> Result<Done, Halt> {
     cluster.discard().await;
     Ok(Done::Fully)
 }
+
+#[cfg(test)]
+mod tests;

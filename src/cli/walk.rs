@@ -250,7 +250,8 @@ impl Pass<'_> {
     fn children(&mut self, names: &mut Vec<OsString>, path: &Path) -> Result<(), CliError> {
         if names.len() >= DEPTH_MAX {
             let message = format!("{} is deeper than {DEPTH_MAX} folders", path.display());
-            return Err(CliError::new("E_SOURCE", message));
+            return Err(CliError::new("E_SOURCE", message)
+                .hint("nothing was added; add the inner folders on their own"));
         }
         let entries = std::fs::read_dir(path).map_err(|error| unreadable(path, &error))?;
         let mut children = entries

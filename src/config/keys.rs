@@ -176,7 +176,7 @@ pub static KEYS: &[Key] = &[
         "raft.election_ticks",
         Form::Count(2, 1000),
         "10",
-        "Ticks without a leader before an election; more than raft.heartbeat_ticks.",
+        "Ticks without a leader before an election; at least twice raft.heartbeat_ticks.",
     ),
     key("raft.heartbeat_ticks", Form::Count(1, 500), "2", "Ticks between a leader's heartbeats."),
     key(

@@ -31,11 +31,14 @@ pub(super) fn check(settings: &Settings, origin_of: impl Fn(&str) -> Origin) -> 
             .to_owned(),
     );
     require(
-        raft.election_ticks > raft.heartbeat_ticks,
+        raft.election_ticks >= 2 * raft.heartbeat_ticks,
         "raft.heartbeat_ticks",
         "raft.election_ticks",
-        "raft.election_ticks must be more than raft.heartbeat_ticks, or every heartbeat comes too late"
-            .to_owned(),
+        format!(
+            "raft.election_ticks ({}) must be at least twice raft.heartbeat_ticks ({}), or one late \
+             heartbeat is an election",
+            raft.election_ticks, raft.heartbeat_ticks
+        ),
     );
     let stays_here = match &settings.api.listen {
         ApiAddress::Unix(_) => true,

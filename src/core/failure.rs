@@ -36,6 +36,15 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Whether a run that a member refuses, because another run has its identity there, has no place in
+    /// the cluster any more: nobody there has accepted it for a whole lease, or ever. A run that is
+    /// accepted elsewhere goes on; the leader decides between the two.
+    pub fn is_displaced(&self, accepted_ms_ago: Option<u64>) -> bool {
+        accepted_ms_ago.is_none_or(|ago_ms| ago_ms >= self.lease_ms)
+    }
+}
+
 /// What the detector is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {

@@ -1,5 +1,8 @@
 //! Every bound in one file, asserted against each other where they depend on each other.
 
+/// Folders inside one another, in what is added and in what is read as a tree. Deeper ones are an
+/// error; walks on both sides may recurse this far.
+pub const TREE_DEPTH_MAX: usize = 256;
 /// One kibibyte, for the sizes below.
 const KIB: usize = 1024;
 /// One mebibyte.

@@ -15,7 +15,9 @@ pub const END: [u8; 2 * BLOCK_LEN_BYTES] = [0; 2 * BLOCK_LEN_BYTES];
 /// Longest name or link target that is kept; Linux allows 4096 in one path, a tree may be deeper.
 pub const NAME_LEN_BYTES_MAX: usize = 64 * 1024;
 /// Most names from the root down.
-pub const DEPTH_MAX: usize = 1024;
+pub const DEPTH_MAX: usize = ipfs_kit_core::limits::TREE_DEPTH_MAX;
+// The message names it.
+const _: () = assert!(DEPTH_MAX == 256);
 /// The name of the root's own entry.
 const ROOT_NAME: &[u8] = b".";
 /// How GNU tar names the entries that carry a long name.
@@ -267,7 +269,7 @@ fn split_name(name: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
         return Err("names must not hold `..`");
     }
     if path.len() > DEPTH_MAX {
-        return Err("deeper than 1024 folders");
+        return Err("deeper than 256 folders");
     }
     Ok(path)
 }

@@ -272,8 +272,9 @@ pub struct NetConfig {
     pub epoch: u64,
     /// Version of what the payloads mean; members with different versions refuse each other.
     pub wire_version: u16,
-    /// Grows with each start of this node. While two live connections of one identity disagree,
-    /// the greater is the node and the other is refused as a stale copy.
+    /// Grows with each start of this node. Of two live starts of one identity the one that is
+    /// connected is the node, and the other is refused; a greater one takes the place of one that
+    /// does not answer, and a smaller one never comes back.
     pub incarnation: u64,
     /// Where to listen; port 0 lets the kernel choose.
     pub listen: Vec<NetAddr>,

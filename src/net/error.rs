@@ -109,12 +109,19 @@ pub enum HelloError {
     /// The refused end is not in the other's registry; a retry helps once it is.
     #[error("the dialling node is not in the registry of the other")]
     NotRegistered,
-    /// A newer start of the same identity is connected: two nodes run with one key, or an old
-    /// process still lives; a retry helps when the other has gone.
+    /// A newer start of the same identity is connected: it took over while this one did not
+    /// answer; a retry helps when the other has gone.
     #[error("a newer start of the same identity is connected (incarnation {newest})")]
     StaleIncarnation {
         /// The greatest incarnation that is connected, where it is known.
         newest: u64,
+    },
+    /// An older start of the same identity is connected and still answers: two nodes run with one
+    /// key; a retry helps when the other has gone.
+    #[error("another node with this identity is connected and answers (incarnation {other})")]
+    IdentityInUse {
+        /// The incarnation that was there first.
+        other: u64,
     },
     /// The peer sent bytes that are no hello; a retry can't help.
     #[error("the peer sent no valid hello")]

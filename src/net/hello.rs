@@ -3,6 +3,10 @@
 //! The dialling end sends its hello, the other answers with a verdict and, to a member only, its own
 //! hello. Both ends judge, so that both know the reason of a refusal. A stranger is told the
 //! verdict and nothing about this node.
+//!
+//! Of two live starts of one identity the one that is connected stays. A newer start takes its place
+//! only when it does not answer any more: a machine that lost its power leaves connections behind
+//! that nobody has closed.
 
 use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use std::time::Duration;
@@ -42,13 +46,14 @@ enum Verdict {
     WrongWireVersion = 4,
     StaleIncarnation = 5,
     Malformed = 6,
+    IdentityInUse = 7,
 }
 
 /// What the answering end knows of the dialling one before it hears its hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Member {
-        /// The greatest incarnation of this member that is connected.
+        /// The incarnation of this member that is connected.
         newest: Option<u64>,
     },
     Stranger,
@@ -145,18 +150,23 @@ fn read_answer(ours: &Hello, answer: &[u8; ANSWER_LEN]) -> Result<Hello, HelloEr
             theirs: known?.wire_version,
         }),
         v if v == Verdict::StaleIncarnation as u8 => {
-            // The refused end's own newer start is told in the incarnation field.
+            // The refused end's own other start is told in the incarnation field.
             Err(HelloError::StaleIncarnation { newest: known?.incarnation })
+        }
+        v if v == Verdict::IdentityInUse as u8 => {
+            Err(HelloError::IdentityInUse { other: known?.incarnation })
         }
         _ => Err(HelloError::Malformed),
     }
 }
 
-/// The answering end: hears a hello, judges it, answers.
+/// The answering end: hears a hello, judges it, answers. `rival_answers` asks the start of this
+/// member that is connected for a sign of life; it runs only if a newer one says hello.
 pub(crate) async fn hear<S>(
     stream: &mut S,
     ours: Hello,
     standing: Standing,
+    rival_answers: impl Future<Output = bool>,
     limit: Duration,
 ) -> Result<Hello, HelloError>
 where
@@ -164,10 +174,17 @@ where
 {
     let exchange = async {
         let bytes: [u8; HELLO_LEN] = frame::read_header(stream, limit).await?;
-        let judged = match Hello::decode(&bytes) {
+        let mut judged = match Hello::decode(&bytes) {
             None => Err(HelloError::Malformed),
             Some(theirs) => ours.judge(&theirs, standing).map(|()| theirs),
         };
+        if let (Ok(theirs), Standing::Member { newest: Some(other) }) = (&judged, standing)
+            && theirs.incarnation > other
+            // Half of the limit, so that the verdict still arrives in time.
+            && timeout(limit / 2, rival_answers).await.unwrap_or(false)
+        {
+            judged = Err(HelloError::IdentityInUse { other });
+        }
         stream.write_all(&encode_answer(&ours, standing, &judged)).await.map_err(lost)?;
         stream.flush().await.map_err(lost)?;
         judged
@@ -193,14 +210,14 @@ fn encode_answer(
         Err(HelloError::WrongEpoch { .. }) => Verdict::WrongEpoch,
         Err(HelloError::WrongWireVersion { .. }) => Verdict::WrongWireVersion,
         Err(HelloError::StaleIncarnation { .. }) => Verdict::StaleIncarnation,
+        Err(HelloError::IdentityInUse { .. }) => Verdict::IdentityInUse,
         Err(HelloError::Malformed | HelloError::TimedOut | HelloError::Lost { .. }) => {
             Verdict::Malformed
         }
     };
     let told = match (judged, standing) {
-        (Err(HelloError::StaleIncarnation { newest }), _) => {
-            Hello { incarnation: *newest, ..*ours }
-        }
+        (Err(HelloError::StaleIncarnation { newest: other }), _)
+        | (Err(HelloError::IdentityInUse { other }), _) => Hello { incarnation: *other, ..*ours },
         (Err(HelloError::ForeignCluster { .. }), _) | (_, Standing::Stranger) => {
             Hello { cluster_id: ClusterId([0; 16]), epoch: 0, wire_version: 0, incarnation: 0 }
         }

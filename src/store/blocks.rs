@@ -65,12 +65,14 @@ pub struct BlockStoreOptions {
     pub frame_bytes: usize,
     /// `storage.max`: what all segments may take on disk together.
     pub max_bytes: Option<u64>,
+    /// `storage.reserve`: what new blocks leave free on the file system.
+    pub reserve_bytes: u64,
     /// The collector rewrites segments whose living share is below this percentage.
     pub rewrite_below_percent: u8,
 }
 
 impl BlockStoreOptions {
-    /// 256 MiB segments, writes of 4 MiB, no bound.
+    /// 256 MiB segments, writes of 4 MiB, no bound, no reserve.
     #[must_use]
     pub fn new(identity: [u8; 16]) -> Self {
         Self {
@@ -78,6 +80,7 @@ impl BlockStoreOptions {
             segment_bytes: 256 << 20,
             frame_bytes: (4 << 20) + (64 << 10),
             max_bytes: None,
+            reserve_bytes: 0,
             rewrite_below_percent: 60,
         }
     }
@@ -99,6 +102,15 @@ pub enum PutError {
         used: u64,
         /// The bound.
         max: u64,
+    },
+    /// The file system has little more left than `storage.reserve`. The block was not written; free
+    /// space there, or lower the reserve.
+    #[error("the disk has {free} bytes left, of which {reserve} are kept free")]
+    Reserved {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that stay free.
+        reserve: u64,
     },
     /// The bytes hash to something else. Nothing of the batch was written; whoever sent them lies or
     /// is broken.
@@ -201,7 +213,7 @@ pub struct Stat {
     pub block_bytes: u64,
     /// What all segments take, with framing and garbage.
     pub used_bytes: u64,
-    /// What can still be put: the lower of the bound's and the disk's room.
+    /// What can still be put: the lower of the bound's and the disk's room, without the reserve.
     pub free_bytes: u64,
     /// `storage.max`.
     pub max_bytes: Option<u64>,
@@ -228,9 +240,13 @@ struct Inner {
     flusher: Mutex<Flusher>,
     /// The newest frame that is durable. Its lock is held during a sync, so waiters share it.
     synced_sequence: Mutex<u64>,
+    /// The growing segment, and up to where the disk has given it room.
+    allocated: Mutex<(u32, u64)>,
     /// Everything before this [`position`] can be read from the disk.
     written_to: AtomicU64,
     poisoned: OnceLock<String>,
+    /// Why blocks wait in memory for the disk.
+    trouble: Mutex<Option<String>>,
     leases: Mutex<Leases>,
 }
 
@@ -340,6 +356,13 @@ impl BlockStore {
         blocks.or_else(leases)
     }
 
+    /// Why blocks that were put can't be written now: they wait in memory, and the next put or sync
+    /// tries again. `None` in health.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        lock(&self.inner.trouble).clone()
+    }
+
     /// Figures of the store.
     ///
     /// # Errors
@@ -353,7 +376,7 @@ impl BlockStore {
             blocks: catalog.index.len(),
             block_bytes: catalog.block_bytes,
             used_bytes: catalog.used_bytes,
-            free_bytes: bound_free.min(disk_free),
+            free_bytes: bound_free.min(disk_free.saturating_sub(self.inner.options.reserve_bytes)),
             max_bytes,
             segments: catalog.segments.len(),
             damaged: catalog.damaged.len(),

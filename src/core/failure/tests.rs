@@ -70,6 +70,14 @@ fn in_use(other: u64) -> Verdict {
 }
 
 #[test]
+fn a_refused_run_is_displaced_unless_it_was_accepted_within_a_lease() {
+    let config = Config { lease_ms: 100, ..Config::default() };
+    assert!(config.is_displaced(None));
+    assert!(!config.is_displaced(Some(99)));
+    assert!(config.is_displaced(Some(100)));
+}
+
+#[test]
 fn a_silent_member_is_lost_after_lease_and_grace_and_its_return_is_noticed() {
     let mut bench = Bench::leading(Liveness::Alive);
     assert_eq!(bench.hear(1), Verdict::Welcome);

@@ -1,7 +1,9 @@
 //! The hello in the life of a connection: who says it, who hears it, what follows.
 
+use std::future::ready;
 use std::sync::PoisonError;
 
+use libp2p::Stream;
 use libp2p::swarm::ConnectionId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -11,6 +13,7 @@ use super::{Driver, Report};
 use crate::error::{ConnectError, HelloError};
 use crate::event::{Direction, DownReason, Event, RefusedBy};
 use crate::hello::{self, Hello, Standing};
+use crate::links::Opener;
 use crate::redial::Retry;
 use crate::streams::{Inbound, Proto};
 
@@ -37,6 +40,10 @@ impl Driver {
     pub(super) fn hear_hello(&mut self, inbound: Inbound) {
         let connection_id = inbound.connection_id;
         let Some(conn) = self.conns.get_mut(&connection_id) else { return };
+        if matches!(conn.state, State::Ready) {
+            self.answer_sign_of_life(inbound.stream);
+            return;
+        }
         let State::Greeting { hello: hello @ HelloTask::NotStarted, .. } = &mut conn.state else {
             return;
         };
@@ -61,14 +68,30 @@ impl Driver {
         };
         let mut stream = inbound.stream;
         let (ours, limit, reports) = (self.hello, self.timing.hello(), self.reports.0.clone());
+        let rival = Opener { peer: conn.peer, wishes: self.wishes.0.clone() };
         self.tasks.spawn(async move {
-            let result = hello::hear(&mut stream, ours, standing, limit).await;
+            let rival_answers = async {
+                let Ok(mut stream) = rival.open(Proto::Hello).await else { return false };
+                hello::say(&mut stream, ours, limit).await.is_ok()
+            };
+            let result = hello::hear(&mut stream, ours, standing, rival_answers, limit).await;
             let by = match &result {
                 Err(HelloError::TimedOut | HelloError::Lost { .. }) => RefusedBy::Them,
                 _ => RefusedBy::Us,
             };
             let report = Report::Hello { connection_id, result, by };
             drop(reports.send(report).await); // Without a driver there is nobody to tell.
+        });
+    }
+
+    /// A member that is connected says hello once more: another start has this node's identity, and
+    /// the member wants to know whether this one still lives.
+    fn answer_sign_of_life(&self, mut stream: Stream) {
+        let (ours, limit) = (self.hello, self.timing.hello());
+        self.tasks.spawn(async move {
+            let standing = Standing::Member { newest: None };
+            let heard = hello::hear(&mut stream, ours, standing, ready(false), limit).await;
+            tracing::debug!(?heard, "asked for a sign of life");
         });
     }
 

@@ -1,5 +1,7 @@
 //! The hello: what each pair of ends concludes, and what a stranger may learn.
 
+use std::future::{pending, ready};
+
 use futures_util::future::join;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
@@ -16,9 +18,18 @@ async fn meet(
     answerer: Hello,
     standing: Standing,
 ) -> (Result<Hello, HelloError>, Result<Hello, HelloError>) {
+    meet_rival(dialler, answerer, standing, ready(false)).await
+}
+
+async fn meet_rival(
+    dialler: Hello,
+    answerer: Hello,
+    standing: Standing,
+    rival: impl Future<Output = bool>,
+) -> (Result<Hello, HelloError>, Result<Hello, HelloError>) {
     let (near, far) = tokio::io::duplex(1024);
     let (mut near, mut far) = (near.compat(), far.compat());
-    join(say(&mut near, dialler, LIMIT), hear(&mut far, answerer, standing, LIMIT)).await
+    join(say(&mut near, dialler, LIMIT), hear(&mut far, answerer, standing, rival, LIMIT)).await
 }
 
 #[tokio::test]
@@ -64,6 +75,22 @@ async fn an_older_start_of_a_connected_identity_is_refused() {
     assert!(far.is_ok());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_newer_start_is_refused_while_the_connected_one_answers() {
+    let standing = Standing::Member { newest: Some(8) };
+    let in_use = Err(HelloError::IdentityInUse { other: 8 });
+    assert_eq!(meet_rival(BASE, BASE, standing, ready(true)).await, (in_use.clone(), in_use));
+    let (near, far) = meet_rival(BASE, BASE, standing, ready(false)).await;
+    assert!(near.is_ok() && far.is_ok());
+    // One that is silent: the verdict comes in time.
+    let (near, far) = meet_rival(BASE, BASE, standing, pending()).await;
+    assert!(near.is_ok() && far.is_ok());
+    // The same start on a second connection has no rival.
+    let standing = Standing::Member { newest: Some(9) };
+    let (near, _) = meet_rival(BASE, BASE, standing, ready(true)).await;
+    assert!(near.is_ok());
+}
+
 #[tokio::test]
 async fn garbage_is_no_hello() {
     let (mut near, far) = tokio::io::duplex(1024);
@@ -75,7 +102,7 @@ async fn garbage_is_no_hello() {
         drop(near);
         answer[0]
     };
-    let (verdict, far) = join(garbage, hear(&mut far, BASE, MEMBER, LIMIT)).await;
+    let (verdict, far) = join(garbage, hear(&mut far, BASE, MEMBER, ready(true), LIMIT)).await;
     assert_eq!(far, Err(HelloError::Malformed));
     assert_eq!(verdict, Verdict::Malformed as u8);
 }
@@ -86,5 +113,8 @@ async fn silence_times_out_at_both_ends() {
     assert_eq!(say(&mut near.compat(), BASE, LIMIT).await, Err(HelloError::TimedOut));
     drop(far);
     let (_near, far) = tokio::io::duplex(1024);
-    assert_eq!(hear(&mut far.compat(), BASE, MEMBER, LIMIT).await, Err(HelloError::TimedOut));
+    assert_eq!(
+        hear(&mut far.compat(), BASE, MEMBER, ready(true), LIMIT).await,
+        Err(HelloError::TimedOut)
+    );
 }

@@ -78,8 +78,10 @@ impl Inner {
             writer: Mutex::new(Writer::new(first)),
             flusher: Mutex::new(Flusher::default()),
             synced_sequence: Mutex::new(0),
+            allocated: Mutex::new((0, 0)),
             written_to: AtomicU64::new(0),
             poisoned: OnceLock::new(),
+            trouble: Mutex::new(None),
             leases: Mutex::new(leases),
         };
         inner.load()

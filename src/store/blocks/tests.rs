@@ -17,6 +17,7 @@ pub(super) const OPTIONS: BlockStoreOptions = BlockStoreOptions {
     segment_bytes: 64 << 10,
     frame_bytes: 16 << 10,
     max_bytes: None,
+    reserve_bytes: 0,
     rewrite_below_percent: 60,
 };
 
@@ -195,6 +196,35 @@ fn refuses_what_is_too_large_or_over_the_bound() {
 }
 
 #[test]
+fn new_blocks_leave_the_reserve_free() {
+    let disk = SimDisk::new(1);
+    let (capacity, reserve_bytes) = (1 << 20, 512 << 10);
+    disk.set_capacity(capacity);
+    let options = BlockStoreOptions { reserve_bytes, ..OPTIONS };
+    let (store, _) = BlockStore::open(port(&disk), "blocks", options).unwrap();
+    let mut n = 0;
+    let refused = loop {
+        match store.put_many(&[block(n)]).and_then(|_| store.sync()) {
+            Ok(()) => n += 1,
+            Err(error) => break error,
+        }
+        assert!(n < 1000, "the disk must fill up");
+    };
+    assert!(matches!(refused, PutError::Reserved { reserve, .. } if reserve == reserve_bytes));
+    let free = port(&disk).space().unwrap().free_bytes;
+    let slack = options.segment_bytes + 2 * options.frame_bytes as u64;
+    assert!(free >= reserve_bytes, "{free} bytes are free");
+    assert!(free <= reserve_bytes + slack, "what was given is used: {free} bytes are free");
+    expect_blocks(&store, 0..n);
+    assert_eq!(store.trouble(), None, "nothing waits for the disk");
+    // Collecting is still possible, and makes room.
+    let mut session = store.begin_gc().unwrap();
+    session.sweep(&mut |_| SweepControl::Continue).unwrap();
+    store.put_many(&[block(n)]).unwrap();
+    store.sync().unwrap();
+}
+
+#[test]
 fn a_full_disk_leaves_the_store_readable_and_writable_later() {
     let disk = SimDisk::new(1);
     let (store, _) = open(&disk);
@@ -213,9 +243,11 @@ fn a_full_disk_leaves_the_store_readable_and_writable_later() {
     assert!(matches!(refused, PutError::Disk(ref error) if error.is_full()), "{refused}");
     expect_blocks(&store, 0..n);
     assert!(store.sync().is_err(), "still full");
+    assert!(store.trouble().is_some_and(|cause| cause.contains("blocks/")));
     disk.set_capacity(1 << 30);
     store.put_many(&blocks(n..n + 20)).unwrap();
     store.sync().unwrap();
+    assert_eq!(store.trouble(), None);
     expect_blocks(&store, 0..n + 20);
     disk.crash();
     expect_blocks(&open(&disk).0, 0..n + 20);

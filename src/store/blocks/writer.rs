@@ -132,6 +132,9 @@ impl Inner {
                 }
                 catalog.epoch
             };
+            if matches!(purpose, Purpose::Put) {
+                self.check_reserve(&writer.frame, record_bytes)?;
+            }
             let frame = &mut writer.frame;
             if (frame.buffer.room() as u64) < record_bytes {
                 let sequence = frame.sequence;
@@ -152,6 +155,22 @@ impl Inner {
         }
     }
 
+    /// Refuses what would use the last of the disk. Room that the growing segment was given already is
+    /// free no more, and may be filled.
+    fn check_reserve(&self, frame: &Frame, more: u64) -> Result<(), PutError> {
+        let reserve = self.options.reserve_bytes;
+        let end = frame.base + frame.buffer.len() as u64 + more;
+        let (segment, allocated) = *lock(&self.allocated);
+        if reserve == 0 || (segment == frame.segment && end <= allocated) {
+            return Ok(());
+        }
+        let free = self.disk.space()?.free_bytes;
+        // Two frames may wait in memory for their write.
+        let wanted =
+            reserve.saturating_add(more).saturating_add(2 * self.options.frame_bytes as u64);
+        if free < wanted { Err(PutError::Reserved { free, reserve }) } else { Ok(()) }
+    }
+
     /// Whether `more` bytes, framed, keep within the bound.
     pub(super) fn has_room(&self, used: u64, more: u64) -> bool {
         used.saturating_add(more).saturating_add(ALIGN_BYTES as u64) <= self.max_bytes()
@@ -166,7 +185,9 @@ impl Inner {
         let mut flusher = lock(&self.flusher);
         while let Some(frame) = self.next_frame(&flusher, sequence) {
             self.check_usable()?;
-            self.write_frame(&mut flusher, &frame)?;
+            let written = self.write_frame(&mut flusher, &frame);
+            *lock(&self.trouble) = written.as_ref().err().map(ToString::to_string);
+            written?;
             self.written(frame);
         }
         Ok(flusher)
@@ -236,7 +257,8 @@ impl Inner {
     fn create_segment(&self, frame: &Frame) -> Result<OpenSegment, DiskError> {
         let path = self.segment_path(frame.segment);
         let used = read(&self.catalog).used_bytes;
-        let room = self.max_bytes().saturating_sub(used).min(self.options.segment_bytes);
+        let spare = self.disk.space()?.free_bytes.saturating_sub(self.options.reserve_bytes);
+        let room = self.max_bytes().saturating_sub(used).min(self.options.segment_bytes).min(spare);
         let capacity = room.max(frame.buffer.len() as u64).next_multiple_of(ALIGN_BYTES as u64);
         let file = self.disk.open(&path, Open::Create, Io::Direct)?;
         let prepared = file.preallocate(capacity).and_then(|()| self.disk.sync_dir(&self.dir));
@@ -248,6 +270,7 @@ impl Inner {
             return Err(error);
         }
         let number = frame.segment;
+        *lock(&self.allocated) = (number, capacity);
         self.handles.insert(number, Arc::clone(&file));
         Ok(OpenSegment { number, file, end: 0, synced_end: 0, listing: Vec::new() })
     }

@@ -141,5 +141,6 @@ fn take(inbound: Inbound, hanging: &mut Vec<tokio::sync::oneshot::Sender<Bytes>>
         Inbound::Connected { node } => format!("+{node}"),
         Inbound::Disconnected { node, .. } => format!("-{node}"),
         Inbound::Mismatch { reason, .. } => format!("mismatch {reason}"),
+        Inbound::IdentityTaken { reason, .. } => format!("identity taken: {reason}"),
     }
 }

@@ -1,5 +1,7 @@
 //! The hello over real connections, and what the registry decides.
 
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 
 #[tokio::test]
@@ -118,11 +120,53 @@ async fn two_nodes_with_one_identity_are_noticed() {
 }
 
 #[tokio::test]
-async fn a_newer_start_takes_the_place_of_the_older() {
+async fn a_copy_of_a_running_node_is_refused_and_the_node_stays() {
     let mut master = start(config(1)).await;
     let mut older = start(NetConfig { incarnation: 1, ..config(2) }).await;
     introduce(&mut older, &mut master).await;
-    let newer = start(NetConfig { incarnation: 2, ..config(2) }).await;
+    let mut copy = start(NetConfig { incarnation: 2, ..config(2) }).await;
+    register(&copy, &[master.entry(Link::Keep)]).await;
+    let seen = HelloError::IdentityInUse { other: 1 };
+    assert_eq!(copy.until_refused(master.key).await, (RefusedBy::Them, seen.clone()));
+    assert_eq!(master.until_refused(copy.key).await, (RefusedBy::Us, seen));
+    assert!(older.net.is_connected(&master.key));
+    // Once the node has gone, its next start is welcome.
+    older.stop().await;
+    master.until_down(copy.key).await;
+    assert_eq!(master.until_up(copy.key).await, 2);
+}
+
+/// Passes bytes on to `target` until it is cut: then both ends stay open and nothing comes through, as
+/// after a power cut.
+async fn wire_to(target: &Node, cut: CancellationToken) -> NetAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = NetAddr::from(listener.local_addr().unwrap());
+    let target: std::net::SocketAddr = target.addr().to_string().parse().unwrap();
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = tokio::net::TcpStream::connect(target).await.unwrap();
+        let copy = tokio::io::copy_bidirectional(&mut near, &mut far);
+        drop(cut.run_until_cancelled(copy).await);
+        std::future::pending::<()>().await;
+    });
+    addr
+}
+
+#[tokio::test]
+async fn a_newer_start_takes_the_place_of_one_that_does_not_answer() {
+    let mut config = config(1);
+    config.timing.hello_ms = 2_000;
+    let mut master = start(config).await;
+    let mut older = start(NetConfig { incarnation: 1, ..super::config(2) }).await;
+    let cut = CancellationToken::new();
+    let (key, mut entry) = master.entry(Link::Keep);
+    entry.addrs = vec![wire_to(&master, cut.clone()).await];
+    register(&master, &[older.entry(Link::OnDemand)]).await;
+    register(&older, &[(key, entry)]).await;
+    assert_eq!(master.until_up(older.key).await, 1);
+    older.until_up(master.key).await;
+    cut.cancel();
+    let newer = start(NetConfig { incarnation: 2, ..super::config(2) }).await;
     register(&newer, &[master.entry(Link::Keep)]).await;
     assert_eq!(master.until_down(newer.key).await, DownReason::Superseded);
     assert_eq!(master.until_up(newer.key).await, 2);

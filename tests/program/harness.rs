@@ -1,0 +1,261 @@
+//! Commands and nodes as processes.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout};
+
+/// The binary under test.
+pub const KIT: &str = env!("CARGO_BIN_EXE_ipfs-kit");
+/// How long anything may take on a busy machine before the test calls it broken.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// Between two looks at a condition.
+const LOOK: Duration = Duration::from_millis(20);
+/// Among a node's settings: no file of it grows beyond this, as on a disk that fails.
+pub const FILES_KIB_MAX: &str = "FILES_KIB_MAX";
+/// Lets the kernel choose.
+const ANY_PORT: &str = "127.0.0.1:0";
+
+/// A test's own folder, gone at its end.
+pub struct Place(TempDir);
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::Builder::new().prefix("ipfs-kit-program-").tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A file with some content.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Makes a node of the folder `name` and runs it.
+    pub async fn node(&self, name: &str, init: &[&str]) -> Node {
+        let folder = self.path(name);
+        let made = kit(&folder, &["--api", ANY_PORT, "init", "--name", name], init).await;
+        assert!(made.status.success(), "{made:?}");
+        Node::up(&folder, &[]).await
+    }
+
+    /// The first master of a new cluster. A machine has an address that stays, so this one has too.
+    pub async fn master(&self, name: &str) -> Node {
+        let addr = free_address();
+        self.node(name, &["--role", "master", "--listen", &addr, "--advertise", &addr]).await
+    }
+
+    /// A member that joins with a new token.
+    pub async fn worker(&self, name: &str, master: &Node) -> Node {
+        let (token, addr) = (master.token(&[]).await, free_address());
+        self.node(name, &["--listen", &addr, "--advertise", &addr, "--join", &token]).await
+    }
+}
+
+/// An address that nobody listens on just now.
+pub fn free_address() -> String {
+    let listener = std::net::TcpListener::bind(ANY_PORT).unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// Runs a command on a folder to its end.
+pub async fn kit(folder: &Path, args: &[&str], more: &[&str]) -> Ended {
+    let mut command = command(folder);
+    command.args(args).args(more);
+    to_its_end(command).await
+}
+
+/// As [`kit`], started by another program that takes a command line.
+pub async fn kit_through(starter: &[&str], folder: &Path, args: &[&str]) -> Ended {
+    to_its_end(wrapped(command(folder).args(args), starter)).await
+}
+
+async fn to_its_end(mut command: Command) -> Ended {
+    command.stdin(Stdio::null());
+    let args = format!("{:?}", command.as_std());
+    let output = timeout(PATIENCE, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{args} did not end")).unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// The same command with another program in front of it.
+fn wrapped(command: &Command, starter: &[&str]) -> Command {
+    let inner = command.as_std();
+    let mut outer = Command::new(starter[0]);
+    outer.args(&starter[1..]).arg(KIT).args(inner.get_args()).kill_on_drop(true);
+    outer.current_dir(inner.get_current_dir().unwrap());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
+}
+
+/// The binary without anything that this machine's user has set.
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(KIT);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("IPFS_KIT_") {
+            command.env_remove(name);
+        }
+    }
+    let home = folder.parent().unwrap();
+    command.env("HOME", home).current_dir(home).arg("--folder").arg(folder).kill_on_drop(true);
+    command
+}
+
+impl Ended {
+    /// It failed with this exit code and this stable code, says all of `parts`, and says what to do.
+    #[track_caller]
+    pub fn refused(&self, exit: i32, code: &str, parts: &[&str]) {
+        assert_eq!(self.status.code(), Some(exit), "{self:?}");
+        assert!(self.stderr.contains(&format!("  code: {code}\n")), "{self:?}");
+        assert!(self.stderr.starts_with("error: "), "{self:?}");
+        assert!(self.stderr.contains("  hint: "), "it says what to do: {self:?}");
+        for part in parts {
+            assert!(self.stderr.contains(part), "{part:?} is not in {self:?}");
+        }
+    }
+}
+
+/// A node that runs; killed when dropped, and by the kernel if this process dies.
+pub struct Node {
+    pub folder: PathBuf,
+    child: Child,
+}
+
+impl Node {
+    /// Runs the node of a folder and waits until it answers.
+    pub async fn up(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut node = Self { folder: folder.to_owned(), child: start(folder, settings) };
+        let answers = async |node: &mut Self| {
+            if let Some(status) = node.child.try_wait().unwrap() {
+                panic!("the node ended with {status}: {}", node.log());
+            }
+            node.run(&["status"]).await.status.success()
+        };
+        let end = Instant::now() + PATIENCE;
+        while !answers(&mut node).await {
+            assert!(Instant::now() < end, "the node does not answer: {}", node.log());
+            tokio::time::sleep(LOOK).await;
+        }
+        node
+    }
+
+    /// What it has written to standard output and standard error.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(log_of(&self.folder)).unwrap()
+    }
+
+    /// Runs a command on the node to its end.
+    pub async fn run(&self, args: &[&str]) -> Ended {
+        kit(&self.folder, args, &[]).await
+    }
+
+    /// Runs a command that has to succeed; what it prints.
+    pub async fn says(&self, args: &[&str]) -> String {
+        let ended = self.run(args).await;
+        assert!(ended.status.success(), "{args:?}: {ended:?}, log: {}", self.log());
+        ended.stdout
+    }
+
+    /// As [`Node::says`], as JSON.
+    pub async fn json(&self, args: &[&str]) -> Value {
+        let args: Vec<&str> =
+            ["--output", "json"].into_iter().chain(args.iter().copied()).collect();
+        serde_json::from_str(&self.says(&args).await).unwrap()
+    }
+
+    /// Runs a command until it is as wanted, since clusters take a moment to agree.
+    pub async fn until(&self, args: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
+        let args: Vec<&str> =
+            ["--output", "json"].into_iter().chain(args.iter().copied()).collect();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let ended = self.run(&args).await;
+            if let Ok(value) = serde_json::from_str(&ended.stdout)
+                && wanted(&value)
+            {
+                return value;
+            }
+            assert!(Instant::now() < end, "{args:?}: {ended:?}, log: {}", self.log());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// A new token for a worker.
+    pub async fn token(&self, args: &[&str]) -> String {
+        // Right after the start nobody leads yet.
+        let create = ["-q", "cluster", "token", "create", "--role", "worker"];
+        let args: Vec<&str> = create.iter().chain(args).copied().collect();
+        self.says(&args).await.trim().to_owned()
+    }
+
+    /// It takes content and gives it back: whatever went before has left no damage.
+    pub async fn works(&self, content: &str) {
+        let path = self.folder.with_extension("input");
+        std::fs::write(&path, content).unwrap();
+        let mut add = vec!["-q", "add"];
+        if self.json(&["status"]).await["cluster"].is_string() {
+            add.extend(["--replicas", "1"]);
+        }
+        add.push(path.to_str().unwrap());
+        let cid = self.says(&add).await;
+        assert_eq!(self.says(&["cat", cid.trim()]).await, content);
+    }
+
+    /// Asks it to stop in order; it ends with success.
+    pub async fn stop(mut self) {
+        let pid = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
+        rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
+        let ended = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+        assert!(ended.success(), "{ended}: {}", self.log());
+    }
+}
+
+/// Runs `up`, which is expected to end by itself.
+pub async fn up_ends(folder: &Path, settings: &[(&str, &str)]) -> Ended {
+    let mut child = start(folder, settings);
+    let status = timeout(PATIENCE, child.wait()).await;
+    let log = std::fs::read_to_string(log_of(folder)).unwrap();
+    let status = status.unwrap_or_else(|_| panic!("it runs on: {log}")).unwrap();
+    // The log comes before the error.
+    let error = log.find("error: ").map_or("", |at| &log[at..]);
+    Ended { status, stdout: log.clone(), stderr: error.to_owned() }
+}
+
+fn start(folder: &Path, settings: &[(&str, &str)]) -> Child {
+    let log = std::fs::File::create(log_of(folder)).unwrap();
+    let mut command = command(folder);
+    command.args(["up", "--with-parent"]).envs(settings.iter().copied());
+    if let Some((_, kib)) = settings.iter().find(|(name, _)| *name == FILES_KIB_MAX) {
+        // The shell becomes the node; a file that grows too large is an error and no signal.
+        let limited = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+        command = wrapped(&command, &["bash", "-c", &limited]);
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    command.spawn().unwrap()
+}
+
+fn log_of(folder: &Path) -> PathBuf {
+    folder.with_extension("log")
+}
