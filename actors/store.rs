@@ -35,6 +35,8 @@ const REVIEW: Duration = Duration::from_secs(5);
 const WALK_BATCH: usize = 512;
 /// Leaves that a marking walk remembers; beyond it a leaf that is linked often is marked often.
 const LEAVES: LeafMemory = LeafMemory::First(1_000_000);
+/// Damaged roots that one collection reports; the next one goes on.
+const DAMAGED_MAX: usize = 1_000;
 /// What the lease of an import says before its root.
 const IMPORT_LEASE: &str = "import ";
 
@@ -59,6 +61,8 @@ pub struct Deps {
     pub log: Option<Arc<RaftLog>>,
     /// Ends the node.
     pub end: End,
+    /// Hears of held roots below which something is missing.
+    pub damaged: Arc<dyn Fn(ipfs_kit_core::id::Cid) + Send + Sync>,
     /// Says whether an import's lease is over; set once the node is wired.
     pub lease_is_over: Shared<Option<LeaseJudge>>,
 }
@@ -88,7 +92,7 @@ struct Kept {
 
 /// What became of a collection.
 enum Outcome {
-    Swept { report: SweepReport, kept: Kept },
+    Swept { report: SweepReport, kept: Kept, damaged: Vec<Cid> },
     NothingNew,
     Busy,
 }
@@ -242,8 +246,13 @@ fn run(deps: &Deps, last: Option<Kept>) -> Result<Outcome, String> {
     if last == Some(kept) {
         return Ok(Outcome::NothingNew);
     }
+    let held: BTreeSet<_> = deps.holdings.roots().into_iter().collect();
+    let mut damaged = Vec::new();
     for root in roots {
-        mark(&deps.blocks, &session, root).map_err(|error| error.to_string())?;
+        let whole = mark(&deps.blocks, &session, root).map_err(|error| error.to_string())?;
+        if !whole && damaged.len() < DAMAGED_MAX && held.contains(&root.into()) {
+            damaged.push(root);
+        }
     }
     // Leases taken meanwhile: their roots are safe, what is below them has to be marked.
     while !session.new_roots().is_empty() {
@@ -254,7 +263,7 @@ fn run(deps: &Deps, last: Option<Kept>) -> Result<Outcome, String> {
     let mut control = |_: SweepProgress| SweepControl::Continue;
     let report = session.sweep(&mut control).map_err(|error| error.to_string())?;
     let kept = Kept { blocks: blocks.saturating_sub(report.removed_blocks), ..kept };
-    Ok(Outcome::Swept { report, kept })
+    Ok(Outcome::Swept { report, kept, damaged })
 }
 
 /// Why a root can't be marked; then nothing is swept.
@@ -266,23 +275,29 @@ enum MarkError {
     Read(#[from] GetError),
 }
 
-/// Marks everything below a root that is here; what is not here is being fetched or was never whole.
-fn mark(blocks: &BlockStore, session: &GcSession, root: Cid) -> Result<(), MarkError> {
+/// Marks everything below a root that is here; `false` if something is not: it is being fetched, was never
+/// whole, or has decayed.
+fn mark(blocks: &BlockStore, session: &GcSession, root: Cid) -> Result<bool, MarkError> {
     let mut walk = DagWalk::new([root], LEAVES)?;
+    let mut whole = true;
     loop {
         let named = walk.next(WALK_BATCH);
         if named.is_empty() {
-            return Ok(());
+            return Ok(whole);
         }
         for cid in named {
             if !session.mark(cid) {
+                whole = false;
                 walk.missing(&cid)?;
             } else if Codec::of(&cid) == Some(Codec::Raw) {
                 walk.visited(&cid, None)?;
             } else {
                 match blocks.get(cid) {
                     Ok(Some(bytes)) => walk.visited(&cid, Some(&bytes))?,
-                    Ok(None) | Err(GetError::Corrupt { .. }) => walk.missing(&cid)?,
+                    Ok(None) | Err(GetError::Corrupt { .. }) => {
+                        whole = false;
+                        walk.missing(&cid)?;
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -322,11 +337,15 @@ impl Handler<Collected> for StoreActor {
     fn handle(&mut self, Collected(result): Collected, _: &mut Ctx<Self>) {
         self.collecting = false;
         match result {
-            Ok(Outcome::Swept { report, kept }) => {
+            Ok(Outcome::Swept { report, kept, damaged }) => {
                 tracing::debug!(?report, "collected");
                 self.measure();
                 let whole = report.postponed_segments == 0 && !report.cancelled;
-                self.last = whole.then_some(kept);
+                self.last = (whole && damaged.is_empty()).then_some(kept);
+                for root in damaged {
+                    tracing::error!(%root, "blocks below a held root are gone; fetching them again");
+                    (self.deps.damaged)(root.into());
+                }
             }
             Ok(Outcome::NothingNew) => {}
             Ok(Outcome::Busy) => tracing::debug!("imports are under way; collecting later"),

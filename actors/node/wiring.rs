@@ -24,7 +24,7 @@ use crate::cluster_manager::monitoring::{self, Monitoring};
 use crate::cluster_manager::state_sync::{self, StateSync};
 use crate::consensus::{self, ConsensusHandle};
 use crate::events::{Applied, LeadershipChanged, ViewMoved};
-use crate::follow::{self, FollowActor};
+use crate::follow::{self, FollowActor, RootDamaged};
 use crate::index::{self, IndexActor};
 use crate::ipfs::{self, IpfsActor};
 use crate::operations::Operations;
@@ -151,6 +151,7 @@ pub(super) fn wire(
         lease_is_over: lease_is_over.clone(),
         log: stores.log.as_ref().map(|(log, _)| Arc::clone(log)),
         end,
+        damaged: on_damaged(&refs),
     };
     let ipfs_deps = ipfs::Deps {
         blocks: stores.blocks,
@@ -585,6 +586,16 @@ fn tell(
             Err(crate::supervision::TellError::Unavailable { .. }) => {}
         }
     }
+}
+
+fn on_damaged(refs: &Refs) -> Arc<dyn Fn(ipfs_kit_core::id::Cid) + Send + Sync> {
+    let follow = refs.follow.clone();
+    Arc::new(move |cid| {
+        // The next collection finds it again.
+        if let Err(reason) = follow.tell(RootDamaged { cid }) {
+            tracing::debug!(%reason, "a damaged root waits for the next collection");
+        }
+    })
 }
 
 fn on_applied(refs: &Refs) -> Arc<dyn Fn(Applied) + Send + Sync> {

@@ -1,0 +1,102 @@
+//! Bits that decay on a holder's disk: reads go on from another copy, and the holder makes itself whole.
+
+use std::collections::BTreeSet;
+
+use ipfs_kit_core::id::Cid;
+use ipfs_kit_core::pin::ReplicaState;
+use ipfs_kit_simulations::checkers::at_rest;
+use ipfs_kit_simulations::cluster::Cluster;
+use ipfs_kit_simulations::content::Content;
+use ipfs_kit_simulations::scenarios::{self, LEECHER, client, peace, story};
+use ipfs_kit_simulations::stage::{Broken, Stage};
+use ipfs_kit_simulations::trace::{Lines, Trace};
+use ipfs_kit_simulations::world::HostId;
+use tokio::task::LocalSet;
+
+/// How long a holder may take to be whole again, in virtual milliseconds: a collection finds what is
+/// missing, and a fetch brings it.
+const HEAL_MS: u64 = 90_000;
+/// Bytes of a file by which it is found on the disk.
+const NEEDLE_BYTES: usize = 64;
+
+#[test]
+fn a_holder_whose_block_decays_fetches_it_again() {
+    play(11, async |stage| {
+        story::gather(stage).await?;
+        let cid = story::add(stage, HostId(0), 0).await?;
+        stage.until("rest before the decay", peace::REST_MS, at_rest).await?;
+        let holder = holder(&stage.cluster.borrow(), &cid);
+        let needle = needle(stage.seed);
+        flip(&stage.cluster.borrow(), holder, &needle);
+        let blocks = stage.cluster.borrow().machine(holder).handle().unwrap().blocks().clone();
+        let whole = blocks.stat().unwrap().blocks;
+
+        client::read_back(stage, holder, &cid).await?;
+        assert_eq!(blocks.stat().unwrap().damaged, 1, "the read has met the damage");
+        stage
+            .until("the holder is whole again", HEAL_MS, |_| {
+                let stat = blocks.stat().map_err(|error| error.to_string())?;
+                let healed = stat.damaged == 0 && stat.blocks == whole;
+                healed.then_some(()).ok_or_else(|| format!("{stat:?}"))
+            })
+            .await?;
+        stage.until("rest after the decay", peace::REST_MS, at_rest).await?;
+        client::read_back(stage, LEECHER, &cid).await?;
+        assert_eq!(stage.cluster.borrow().ended(), [], "no node gave up");
+        Ok(())
+    });
+}
+
+/// A machine that holds a copy.
+fn holder(cluster: &Cluster, cid: &Cid) -> HostId {
+    let (_, leader) = cluster.leader().expect("a cluster at rest has a leader");
+    let holders = leader.state(|state| {
+        let replicas = &state.pins()[cid].replicas;
+        let pinned = replicas.iter().filter(|(_, replica)| replica.state == ReplicaState::Pinned);
+        pinned.map(|(node, _)| *node).collect::<BTreeSet<_>>()
+    });
+    let holders = holders.expect("a master shows its state");
+    let holds = |machine: &&ipfs_kit_simulations::cluster::Machine| {
+        machine.node().is_some_and(|node| holders.contains(&node))
+    };
+    cluster.machines().iter().find(holds).expect("somebody holds it").host
+}
+
+/// The beginning of a file that fits one block.
+fn needle(seed: u64) -> Vec<u8> {
+    let content = Content::of(seed, 0);
+    let fits = |(_, bytes): &(&str, Vec<u8>)| (NEEDLE_BYTES..256 << 10).contains(&bytes.len());
+    let (_, bytes) = content.files().find(fits).expect("this seed draws a small file");
+    bytes[..NEEDLE_BYTES].to_vec()
+}
+
+/// Flips one bit of the block that begins with the needle.
+fn flip(cluster: &Cluster, host: HostId, needle: &[u8]) {
+    let disk = cluster.world.host(host).disk.sim();
+    let (path, offset) = disk
+        .dump()
+        .into_iter()
+        .filter(|(path, _)| path.starts_with("blocks/"))
+        .find_map(|(path, bytes)| {
+            let at = bytes.windows(needle.len()).position(|window| window == needle)?;
+            Some((path, at as u64))
+        })
+        .expect("the file is on the disk of its holder");
+    disk.flip_bit(&path, offset + 7, 3).expect("the byte was just found there");
+}
+
+/// Plays a scene in paused time from a seed.
+fn play(seed: u64, scene: impl AsyncFnOnce(&mut Stage) -> Result<(), Broken>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing that could be missing");
+    LocalSet::new().block_on(&runtime, async {
+        let trace = Trace::begin(Lines::Recent);
+        let mut stage = scenarios::stage(seed, &BTreeSet::new(), trace.clone());
+        if let Err(broken) = scene(&mut stage).await {
+            panic!("seed {seed}: {broken}\n{}", trace.recent().join("\n"));
+        }
+    });
+}
