@@ -6,7 +6,7 @@
 //! let go.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_store::disk::Disk;
@@ -32,6 +32,8 @@ pub struct Holdings {
     inner: Arc<Mutex<Inner>>,
     /// Apart from the log, so that nobody who asks waits for a sync.
     waiting: Arc<Mutex<Waiting>>,
+    /// Why nothing can be written down any more.
+    failure: Arc<OnceLock<String>>,
 }
 
 struct Inner {
@@ -75,7 +77,7 @@ impl Holdings {
             tracing::warn!(unreadable, "records of held roots were skipped");
         }
         let inner = Arc::new(Mutex::new(Inner { wal, held, records }));
-        Ok(Self { executor, inner, waiting: Arc::default() })
+        Ok(Self { executor, inner, waiting: Arc::default(), failure: Arc::default() })
     }
 
     /// Everything held, in order.
@@ -91,10 +93,9 @@ impl Holdings {
         lock(&self.inner).held.iter().cloned().collect()
     }
 
-    /// Why nothing can be written down until the records are opened again; `None` in health, and while a
-    /// record is being written.
-    pub fn failure(&self) -> Option<String> {
-        self.inner.try_lock().ok()?.wal.failure().map(str::to_owned)
+    /// Why nothing can be written down until the records are opened again; `None` in health.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     /// Writes down that a root is held; durable on return.
@@ -116,7 +117,8 @@ impl Holdings {
         };
         if first {
             let (inner, waiting) = (Arc::clone(&self.inner), Arc::clone(&self.waiting));
-            let job = move || lock(&inner).write_waiting(&waiting);
+            let failure = Arc::clone(&self.failure);
+            let job = move || lock(&inner).write_waiting(&waiting, &failure);
             self.executor.run(WorkLane::Files, Box::new(job));
         }
         written.await.unwrap_or_else(|_| Err("the node is stopping".into()))
@@ -124,7 +126,7 @@ impl Holdings {
 }
 
 impl Inner {
-    fn write_waiting(&mut self, waiting: &Mutex<Waiting>) {
+    fn write_waiting(&mut self, waiting: &Mutex<Waiting>, failure: &OnceLock<String>) {
         loop {
             let batch: Vec<_> = {
                 let mut waiting = lock(waiting);
@@ -137,6 +139,9 @@ impl Inner {
             }
             let records = batch.iter().map(|(cid, kind, _)| (cid, *kind));
             let result = append(&mut self.wal, records);
+            if let Some(cause) = self.wal.failure() {
+                failure.get_or_init(|| cause.to_owned());
+            }
             let result = result.map(drop).map_err(|error| error.to_string());
             for (cid, kind, done) in batch {
                 if result.is_ok() {

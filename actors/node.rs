@@ -36,7 +36,7 @@ use crate::ports::{Clock, Entropy, Executor, Network, Peers};
 use crate::rpc::Rpc;
 use crate::settings::{Membership, NodeSettings};
 use crate::shared::{Shared, SharedState, SharedView, scope_of};
-use crate::store::Flights;
+use crate::store::{Flights, LeaseVerdict};
 use crate::supervision::{ActorRef, ChildSpec, Exit, Root, SpecError, Tree, launch};
 
 mod wiring;
@@ -276,13 +276,13 @@ pub async fn start(settings: NodeSettings, world: World) -> Result<RunningNode, 
         return Err(StartError::NotReady { reason: format!("{exit:?}") });
     }
     let operations = Arc::downgrade(&wired.operations);
-    wired.lease_is_over.write(|judge| {
+    wired.judge_lease.write(|judge| {
         *judge = Some(Arc::new(move |root| {
             let operations = operations.upgrade();
             Box::pin(async move {
                 match operations {
-                    Some(operations) => operations.lease_is_over(root).await,
-                    None => false,
+                    Some(operations) => operations.judge_lease(root).await,
+                    None => LeaseVerdict::Needed,
                 }
             })
         }));

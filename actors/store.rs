@@ -1,8 +1,8 @@
 //! StoreActor: keeps the block store in order. It collects what nobody is asked to hold any more, and
 //! measures what is used.
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +19,7 @@ use ipfs_kit_store::blocks::{
     SweepProgress, SweepReport,
 };
 use ipfs_kit_store::raft_log::RaftLog;
+use tokio::time::Instant;
 
 use crate::holdings::Holdings;
 use crate::node::{End, Ended};
@@ -31,6 +32,9 @@ use crate::supervision::Ctx;
 const MEASURE: Duration = Duration::from_secs(1);
 /// Between two looks at the leases of imports.
 const REVIEW: Duration = Duration::from_secs(5);
+/// How long a root must be no pin before its lease ends: longer than any node goes on with a command
+/// that nobody waits for (20 s at the user's node, then 30 s at the one that it was passed on to).
+const ABSENT_FOR: Duration = Duration::from_secs(90);
 /// Blocks that a marking walk names at once.
 const WALK_BATCH: usize = 512;
 /// Leaves that a marking walk remembers; beyond it a leaf that is linked often is marked often.
@@ -63,18 +67,32 @@ pub struct Deps {
     pub end: End,
     /// Hears of held roots below which something is missing.
     pub damaged: Arc<dyn Fn(ipfs_kit_core::id::Cid) + Send + Sync>,
-    /// Says whether an import's lease is over; set once the node is wired.
-    pub lease_is_over: Shared<Option<LeaseJudge>>,
+    /// Says whether an import's lease is still needed; set once the node is wired.
+    pub judge_lease: Shared<Option<LeaseJudge>>,
 }
 
-/// Says whether the lease of an imported root has done its duty.
-pub type LeaseJudge = Arc<dyn Fn(ipfs_kit_core::id::Cid) -> BoxFuture<'static, bool> + Send + Sync>;
+/// Says what the lease of an imported root is good for.
+pub type LeaseJudge =
+    Arc<dyn Fn(ipfs_kit_core::id::Cid) -> BoxFuture<'static, LeaseVerdict> + Send + Sync>;
+
+/// What the lease of an imported root is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseVerdict {
+    /// Nothing: the pin has its minimum of copies.
+    Done,
+    /// Nothing so far: the root is no pin.
+    NoPin,
+    /// The copies are made from it, or nobody could be asked.
+    Needed,
+}
 
 /// See the module.
 pub struct StoreActor {
     deps: Deps,
     collecting: bool,
     reviewing: Rc<Cell<bool>>,
+    /// Leases whose roots are no pins, and since when.
+    absent: Rc<RefCell<BTreeMap<LeaseId, Instant>>>,
     /// Why the disk took no blocks at the last look.
     trouble: Option<String>,
     /// What the last collection kept; nothing new to collect while it is so.
@@ -143,25 +161,50 @@ pub fn leased_import(lease: &Lease) -> Option<Cid> {
     lease.reason.strip_prefix(IMPORT_LEASE)?.parse().ok()
 }
 
+/// Whether a lease has done its duty. That there is no pin is believed only after a while: a command
+/// whose outcome nobody knows may be committed late.
+fn is_over(verdict: LeaseVerdict, lease: LeaseId, absent: &mut BTreeMap<LeaseId, Instant>) -> bool {
+    let over = match verdict {
+        LeaseVerdict::Done => true,
+        LeaseVerdict::NoPin => {
+            absent.entry(lease).or_insert_with(Instant::now).elapsed() >= ABSENT_FOR
+        }
+        LeaseVerdict::Needed => false,
+    };
+    if over || verdict != LeaseVerdict::NoPin {
+        absent.remove(&lease);
+    }
+    over
+}
+
 impl StoreActor {
     /// A fresh actor over what survives.
     pub fn new(deps: Deps) -> Self {
-        Self { deps, collecting: false, reviewing: Rc::default(), trouble: None, last: None }
+        Self {
+            deps,
+            collecting: false,
+            reviewing: Rc::default(),
+            absent: Rc::default(),
+            trouble: None,
+            last: None,
+        }
     }
 
     /// Asks after the leases that imports left behind, none of which is under way.
     fn review_leases(&mut self) {
-        let Some(judge) = self.deps.lease_is_over.read(Clone::clone) else { return };
+        let Some(judge) = self.deps.judge_lease.read(Clone::clone) else { return };
         let leases = self.deps.blocks.leases();
         if self.reviewing.get() || leases.is_empty() || self.deps.flights.ground(|| ()).is_none() {
             return;
         }
         self.reviewing.set(true);
         let (reviewing, deps) = (Rc::clone(&self.reviewing), self.deps.clone());
+        let absent = Rc::clone(&self.absent);
         tokio::task::spawn_local(async move {
             for lease in leases {
                 let Some(root) = leased_import(&lease) else { continue };
-                if judge(root.into()).await {
+                let verdict = judge(root.into()).await;
+                if is_over(verdict, lease.id, &mut absent.borrow_mut()) {
                     let blocks = deps.blocks.clone();
                     let job = move || blocks.release_lease(lease.id);
                     if let Ok(Err(reason)) = work(&*deps.executor, WorkLane::Files, job).await {
@@ -185,7 +228,7 @@ impl StoreActor {
             self.trouble = trouble;
         }
         let Deps { blocks, holdings, log, end, .. } = &self.deps;
-        let failure = blocks.failure().or_else(|| holdings.failure());
+        let failure = blocks.failure().or_else(|| holdings.failure()).map(str::to_owned);
         if let Some(cause) = failure.or_else(|| log.as_ref()?.failure()) {
             end(Ended::DiskFailed { cause });
         }

@@ -50,7 +50,7 @@ const CONSENSUS: &str = "consensus";
 pub(super) struct Wired {
     pub spec: SupervisorSpec,
     pub operations: Arc<Operations>,
-    pub lease_is_over: Shared<Option<store::LeaseJudge>>,
+    pub judge_lease: Shared<Option<store::LeaseJudge>>,
     pub farewell: Option<(Rpc, NodeId, Incarnation, Shared<Option<NodeId>>)>,
 }
 
@@ -139,7 +139,7 @@ pub(super) fn wire(
         index: part.as_ref().map(|part| part.index.clone()),
         cache: cache_deps,
     };
-    let lease_is_over = Shared::new(None);
+    let judge_lease = Shared::new(None);
     let store_deps = store::Deps {
         blocks: stores.blocks.clone(),
         holdings: stores.holdings.clone(),
@@ -148,7 +148,7 @@ pub(super) fn wire(
         executor: Arc::clone(&world.executor),
         gc: Duration::from_millis(settings.timing.gc_ms),
         usage,
-        lease_is_over: lease_is_over.clone(),
+        judge_lease: judge_lease.clone(),
         log: stores.log.as_ref().map(|(log, _)| Arc::clone(log)),
         end,
         damaged: on_damaged(&refs),
@@ -192,7 +192,7 @@ pub(super) fn wire(
         let cluster = part.cluster;
         (part.rpc, cluster.node, settings.incarnation, cluster.leader_hint)
     });
-    Ok(Wired { spec: root, operations, lease_is_over, farewell })
+    Ok(Wired { spec: root, operations, judge_lease, farewell })
 }
 
 /// Everything of a node that belongs to a cluster.

@@ -15,7 +15,7 @@ use crate::api::{Ack, AddEvent, AddOptions, Added, Failure, ImportError, ImportS
 use crate::ipfs::{Import, ImportPlan, Imported};
 use crate::node::Cluster;
 use crate::ports::{WorkLane, work};
-use crate::store::{Flight, lease_import};
+use crate::store::{Flight, LeaseVerdict, lease_import};
 
 /// An import has no deadline of its own; whoever waits for it decides.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -25,6 +25,10 @@ const LOOK_MIN: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 /// How long an unanswered look is tried again before the add gives up waiting.
 const LOOK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What to do when the disk takes nothing.
+pub(super) const DISK_FAILED: &str =
+    "nothing was pinned; look after the disk: ipfs-kit status and the node's log say more";
 
 impl Operations {
     /// Imports a tree and, in a cluster, pins it; see [`crate::api::Node::add`] for what it promises.
@@ -47,12 +51,11 @@ impl Operations {
             None => self.keep_here(&imported).await,
             Some(cluster) => self.pin_added(&cluster, &imported, &options, &events, flight).await,
         };
-        // Committed with too few copies so far: the lease stays until they exist, see the store's shell.
+        // Committed with too few copies so far, or perhaps committed: the lease stays until it is known,
+        // see the store's shell.
         let waits = match &result {
             Ok(added) => added.copies == 0 && added.index.is_some(),
-            Err(failure) => {
-                matches!(&*failure.code, "E_REPLICATION" | "E_CANCELLED" | "E_NO_QUORUM" | "E_BUSY")
-            }
+            Err(_) => true,
         };
         if !waits {
             self.release(lease).await;
@@ -60,12 +63,12 @@ impl Operations {
         result
     }
 
-    /// Whether the lease of an imported root has done its duty: the pin has its minimum of copies, or is
-    /// no pin at all.
-    pub async fn lease_is_over(&self, root: Cid) -> bool {
+    /// What the lease of an imported root is good for.
+    pub async fn judge_lease(&self, root: Cid) -> LeaseVerdict {
         match self.typed_call::<PinStatus>(CidRequest { cid: root }).await {
-            Ok(pin) => pin.replicas_live >= pin.replicas_min,
-            Err(failure) => failure.code == "E_NOT_FOUND",
+            Ok(pin) if pin.replicas_live >= pin.replicas_min => LeaseVerdict::Done,
+            Err(failure) if failure.code == "E_NOT_FOUND" => LeaseVerdict::NoPin,
+            Ok(_) | Err(_) => LeaseVerdict::Needed,
         }
     }
 
@@ -161,9 +164,9 @@ impl Operations {
         let job = move || lease_import(&blocks, &root);
         let leased = work(&*self.parts.executor, WorkLane::Files, job).await;
         let stopping = |_| failure("E_BUSY", "the node is stopping".into());
-        leased
-            .map_err(stopping)?
-            .map_err(|error| failure("E_STORE", format!("the root can't be leased: {error}")))
+        leased.map_err(stopping)?.map_err(|error| {
+            failure("E_STORE", format!("the root can't be leased: {error}")).hint(DISK_FAILED)
+        })
     }
 
     async fn release(&self, lease: LeaseId) {
@@ -223,7 +226,7 @@ fn import_failure(error: &ImportError) -> Failure {
         ImportError::Store { code: "E_FULL", .. } => failure("E_FULL", message)
             .hint("unpin something, free the disk, or change storage.max or storage.reserve; nothing was pinned"),
         ImportError::Store { code, .. } => failure(code, message)
-            .hint("nothing was pinned; look after the disk: ipfs-kit status and the node's log say more"),
+            .hint(DISK_FAILED),
         ImportError::Cancelled => failure("E_CANCELLED", message),
     }
 }

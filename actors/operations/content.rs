@@ -21,8 +21,8 @@ use crate::ipfs::read::{Blocks, Error};
 const LOOK_AHEAD: usize = 16;
 /// Entries whose root blocks a walk fetches ahead.
 const WALK_AHEAD: usize = 128;
-/// Bytes that a walk fetches ahead, as the directory states them.
-const WALK_AHEAD_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes that a walk fetches ahead, as the directory states them: what one answer holds.
+const WALK_AHEAD_BYTES: u64 = limits::BLOCKS_ANSWER_BYTES_MAX as u64;
 /// Names of a path that is too long to be shown whole.
 const SHOWN_NAMES: usize = 8;
 /// How long what was read from is asked first.

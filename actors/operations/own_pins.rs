@@ -13,6 +13,7 @@ use ipfs_kit_core::ops::{
 use ipfs_kit_core::pin::ContentKind;
 use ipfs_kit_store::blocks::{BlockStore, GetError};
 
+use super::adding::DISK_FAILED;
 use super::{Hint, Operations, failure};
 use crate::api::Failure;
 use crate::ports::{WorkLane, work};
@@ -68,6 +69,7 @@ impl Operations {
     pub(super) async fn hold(&self, root: &Cid) -> Result<(), Failure> {
         self.parts.holdings.hold(root).await.map_err(|reason| {
             failure("E_STORE", format!("the root can't be written down: {reason}"))
+                .hint(DISK_FAILED)
         })
     }
 

@@ -12,8 +12,9 @@ use crate::world::HostId;
 /// How long a healed cluster may take to come to rest, in milliseconds: its longest back-offs and leases, and
 /// the copies.
 pub const REST_MS: u64 = 240_000;
-/// How long what nobody needs may be kept, in milliseconds: three rounds of the collector.
-const COLLECT_MS: u64 = 70_000;
+/// How long what nobody needs may be kept, in milliseconds: until the lease of a root that never became
+/// a pin ends, and three rounds of the collector.
+const COLLECT_MS: u64 = 160_000;
 
 /// Ends all faults and waits for it.
 pub async fn run(stage: &mut Stage) -> Result<(), Broken> {

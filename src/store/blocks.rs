@@ -349,11 +349,8 @@ impl BlockStore {
 
     /// Why the store takes no writes until it is opened again, after a failed sync; `None` in health.
     #[must_use]
-    pub fn failure(&self) -> Option<String> {
-        let blocks = self.inner.poisoned.get().cloned();
-        // Whoever changes a lease now is told by the change itself.
-        let leases = || self.inner.leases.try_lock().ok()?.failure().map(str::to_owned);
-        blocks.or_else(leases)
+    pub fn failure(&self) -> Option<&str> {
+        self.inner.poisoned.get().map(String::as_str)
     }
 
     /// Why blocks that were put can't be written now: they wait in memory, and the next put or sync

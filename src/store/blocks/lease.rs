@@ -140,10 +140,6 @@ impl Leases {
         Ok(Self { wal, table })
     }
 
-    pub(super) fn failure(&self) -> Option<&str> {
-        self.wal.failure()
-    }
-
     fn grant(
         &mut self,
         reason: &str,
@@ -232,7 +228,8 @@ impl BlockStore {
                 catalog.protect(root);
             }
         }
-        let id = leases.grant(reason, roots, until)?;
+        let granted = leases.grant(reason, roots, until);
+        let id = self.inner.heed(&leases, granted)?;
         let mut catalog = write(&self.inner.catalog);
         if catalog.collecting {
             catalog.new_roots.extend_from_slice(roots);
@@ -245,7 +242,9 @@ impl BlockStore {
     /// # Errors
     /// [`LeaseError::Unknown`], or the log's.
     pub fn extend_lease(&self, id: LeaseId, until: Option<u64>) -> Result<(), LeaseError> {
-        lock(&self.inner.leases).extend(id, until)
+        let mut leases = lock(&self.inner.leases);
+        let extended = leases.extend(id, until);
+        self.inner.heed(&leases, extended)
     }
 
     /// Ends a lease.
@@ -253,7 +252,9 @@ impl BlockStore {
     /// # Errors
     /// [`LeaseError::Unknown`], or the log's.
     pub fn release_lease(&self, id: LeaseId) -> Result<(), LeaseError> {
-        lock(&self.inner.leases).release(&[id])
+        let mut leases = lock(&self.inner.leases);
+        let released = leases.release(&[id]);
+        self.inner.heed(&leases, released)
     }
 
     /// Ends all leases whose `until` the applied index has reached; returns how many.
@@ -270,7 +271,8 @@ impl BlockStore {
             .map(|lease| lease.id)
             .collect();
         if !passed.is_empty() {
-            leases.release(&passed)?;
+            let released = leases.release(&passed);
+            self.inner.heed(&leases, released)?;
         }
         Ok(passed.len())
     }
@@ -279,6 +281,17 @@ impl BlockStore {
     #[must_use]
     pub fn leases(&self) -> Vec<Lease> {
         lock(&self.inner.leases).table.leases.values().cloned().collect()
+    }
+}
+
+impl super::Inner {
+    /// A lease log that is closed takes the store with it: the disk is the same, and what is to be kept
+    /// can't be written down any more.
+    fn heed<T>(&self, leases: &Leases, result: Result<T, LeaseError>) -> Result<T, LeaseError> {
+        if let Some(cause) = leases.wal.failure() {
+            self.poisoned.get_or_init(|| cause.to_owned());
+        }
+        result
     }
 }
 

@@ -61,6 +61,22 @@ fn leases_are_bounded() {
 }
 
 #[test]
+fn a_failed_sync_of_the_leases_makes_the_store_read_only() {
+    let disk = SimDisk::new(1);
+    let (store, _) = open(&disk);
+    store.put_many(&blocks(0..5)).unwrap();
+    store.sync().unwrap();
+    disk.fail_sync_after(0);
+    assert!(store.lease("r", &[key(1)], None).is_err());
+    assert!(
+        store.failure().is_some_and(|cause| cause.contains("leases/")),
+        "an operator can see why"
+    );
+    assert!(matches!(store.put_many(&[block(9)]), Err(PutError::Poisoned { .. })));
+    expect_blocks(&store, 0..5);
+}
+
+#[test]
 fn a_lease_granted_before_a_crash_is_there_after_it() {
     for stop in 0..12 {
         for seed in 0..8 {
