@@ -10,7 +10,9 @@ use actix::{Actor, AsyncContext, Handler, Message, SpawnHandle};
 use ipfs_kit_core::delta::Change;
 use ipfs_kit_core::id::{Cid, Incarnation, NodeId};
 use ipfs_kit_core::pin::ReplicaReport;
-use ipfs_kit_core::pin_tracker::{Config, Desire, Effect, FailureClass, Glance, Input, PinTracker};
+use ipfs_kit_core::pin_tracker::{
+    Config, Desire, Effect, FailureClass, Glance, Held, Input, PinTracker,
+};
 use ipfs_kit_core::proto::{Gossip, Topic};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -72,7 +74,7 @@ pub struct FollowActor {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Restored(Result<Vec<Cid>, String>);
+struct Restored(Result<Vec<Held>, String>);
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -85,15 +87,14 @@ struct Fetched {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Written {
-    cid: Cid,
     what: Record,
     result: Result<(), String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Record {
-    Held,
-    Released,
+    Held(Held),
+    Released(Cid),
 }
 
 /// A block of a held root turned out to be damaged.
@@ -134,8 +135,8 @@ impl FollowActor {
                         fetch.abort();
                     }
                 }
-                Effect::Record { cid } => self.write(ctx, cid, Record::Held),
-                Effect::Forget { cid } => self.write(ctx, cid, Record::Released),
+                Effect::Record(held) => self.write(ctx, Record::Held(held)),
+                Effect::Forget { cid } => self.write(ctx, Record::Released(cid)),
                 Effect::Report(report) => self.gather(ctx, report),
                 Effect::WakeAt(at_ms) => self.wake_at(ctx, now_ms, at_ms),
             }
@@ -158,16 +159,16 @@ impl FollowActor {
         self.fetches.insert(key, task.abort_handle());
     }
 
-    fn write(&self, ctx: &mut Ctx<Self>, cid: Cid, what: Record) {
+    fn write(&self, ctx: &mut Ctx<Self>, what: Record) {
         let holdings = self.deps.holdings.clone();
         let me = ctx.own_ref();
         tokio::task::spawn_local(async move {
-            let result = match what {
-                Record::Held => holdings.hold(&cid).await,
-                Record::Released => holdings.release(&cid).await,
+            let result = match &what {
+                Record::Held(held) => holdings.hold(held.clone()).await,
+                Record::Released(cid) => holdings.release(cid).await,
             };
             // Lost when the actor is restarting: the tracker says it again.
-            if let Err(reason) = me.tell(Written { cid, what, result }) {
+            if let Err(reason) = me.tell(Written { what, result }) {
                 tracing::debug!(%reason, "a record was written too late");
             }
         });
@@ -219,12 +220,28 @@ impl FollowActor {
         }));
     }
 
-    fn whole_view(&self) -> Option<Vec<Desire>> {
+    fn whole_view(&self) -> Option<Input> {
         let me = self.deps.node;
         self.deps.view.read(|view| {
             // Before the first word of a master nothing is known, which is not the same as nothing.
-            let known = view.index() > 0;
-            known.then(|| view.pins().values().filter_map(|pin| Desire::of(pin, me)).collect())
+            let index = (view.index() > 0).then(|| view.index())?;
+            let desires = view.pins().values().filter_map(|pin| Desire::of(pin, me)).collect();
+            Some(Input::View { index, desires })
+        })
+    }
+
+    /// What the view as it is now asks for each of some pins: a change on the way may be history already.
+    fn wishes(&self, changes: &[Change]) -> Vec<Input> {
+        let me = self.deps.node;
+        self.deps.view.read(|view| {
+            let index = view.index();
+            let wish = |change: &Change| {
+                let Change::Pin { cid, .. } = change else { return None };
+                let desire = view.pins().get(cid).and_then(|pin| Desire::of(pin, me));
+                let not_desired = || Input::NotDesired { index, cid: cid.clone() };
+                Some(desire.map_or_else(not_desired, Input::Desired))
+            };
+            changes.iter().filter_map(wish).collect()
         })
     }
 }
@@ -269,7 +286,7 @@ impl Handler<Restored> for FollowActor {
             Ok(complete) => {
                 self.drive(ctx, Input::Restored { complete });
                 if let Some(view) = self.whole_view() {
-                    self.drive(ctx, Input::View(view));
+                    self.drive(ctx, view);
                 }
             }
             Err(reason) => ctx.fail(crate::supervision::Fault::new("holdings", reason)),
@@ -283,19 +300,15 @@ impl Handler<ViewMoved> for FollowActor {
     fn handle(&mut self, moved: ViewMoved, ctx: &mut Ctx<Self>) {
         let Some(changes) = moved.changes else {
             if let Some(view) = self.whole_view() {
-                self.drive(ctx, Input::View(view));
+                self.drive(ctx, view);
             }
             return;
         };
-        for change in changes.iter() {
-            let Change::Pin { cid, new, .. } = change else { continue };
-            match new.as_ref().and_then(|pin| Desire::of(pin, self.deps.node)) {
-                Some(desire) => self.drive(ctx, Input::Desired(desire)),
-                None => {
-                    self.said.remove(cid);
-                    self.drive(ctx, Input::NotDesired { cid: cid.clone() });
-                }
+        for wish in self.wishes(&changes) {
+            if let Input::NotDesired { cid, .. } = &wish {
+                self.said.remove(cid);
             }
+            self.drive(ctx, wish);
         }
     }
 }
@@ -333,10 +346,10 @@ impl Handler<Written> for FollowActor {
 
     fn handle(&mut self, written: Written, ctx: &mut Ctx<Self>) {
         match (written.result, written.what) {
-            (Ok(()), Record::Held) => self.drive(ctx, Input::Recorded { cid: written.cid }),
-            (Ok(()), Record::Released) => self.drive(ctx, Input::Forgotten { cid: written.cid }),
+            (Ok(()), Record::Held(held)) => self.drive(ctx, Input::Recorded(held)),
+            (Ok(()), Record::Released(cid)) => self.drive(ctx, Input::Forgotten { cid }),
             // The tracker asks for the same record again after a while.
-            (Err(reason), _) => tracing::error!(cid = %written.cid, %reason, "a record failed"),
+            (Err(reason), what) => tracing::error!(?what, %reason, "a record failed"),
         }
     }
 }

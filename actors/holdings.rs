@@ -5,10 +5,11 @@
 //! together into the next. When most of the log is history, what is held is said anew and the front is
 //! let go.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ipfs_kit_core::id::Cid;
+use ipfs_kit_core::pin_tracker::Held;
 use ipfs_kit_store::disk::Disk;
 use ipfs_kit_store::wal::{Record, Replayed, Wal, WalError, WalOptions};
 use tokio::sync::oneshot;
@@ -38,8 +39,16 @@ pub struct Holdings {
 
 struct Inner {
     wal: Wal,
-    held: BTreeSet<Cid>,
+    /// With the assignment that each is held for.
+    held: BTreeMap<Cid, u64>,
     records: usize,
+}
+
+/// What one record says of a root.
+#[derive(Clone)]
+enum Entry {
+    Held(Held),
+    Released(Cid),
 }
 
 /// Hears whether its record was written.
@@ -47,7 +56,7 @@ type Written = oneshot::Sender<Result<(), String>>;
 
 #[derive(Default)]
 struct Waiting {
-    records: Vec<(Cid, u8, Written)>,
+    records: Vec<(Entry, Written)>,
     writing: bool,
 }
 
@@ -58,18 +67,17 @@ impl Holdings {
         executor: Arc<dyn Executor>,
         identity: [u8; 16],
     ) -> Result<Self, WalError> {
-        let mut held = BTreeSet::new();
+        let mut held = BTreeMap::new();
         let mut records = 0;
         let options =
             WalOptions { identity, segment_bytes: SEGMENT_BYTES, max_batch_bytes: BATCH_BYTES_MAX };
         let mut unreadable = 0u64;
         let (wal, _) = Wal::open(disk, DIR, options, &mut |record: Replayed<'_>| {
             records += 1;
-            match (record.kind, Cid::from_bytes(record.payload)) {
-                (HELD, Ok(cid)) => drop(held.insert(cid)),
-                (RELEASED, Ok(cid)) => drop(held.remove(&cid)),
+            match Entry::read(&record) {
+                Some(entry) => entry.apply(&mut held),
                 // Written by a newer program; what it says of a root is fetched or released again.
-                _ => unreadable += 1,
+                None => unreadable += 1,
             }
             Ok::<(), WalError>(())
         })?;
@@ -81,16 +89,18 @@ impl Holdings {
     }
 
     /// Everything held, in order.
-    pub async fn held(&self) -> Result<Vec<Cid>, String> {
+    pub async fn held(&self) -> Result<Vec<Held>, String> {
         let inner = Arc::clone(&self.inner);
-        work(&*self.executor, WorkLane::Files, move || lock(&inner).held.iter().cloned().collect())
-            .await
-            .map_err(|error| error.to_string())
+        let job = move || {
+            let held = |(cid, granted): (&Cid, &u64)| Held { cid: cid.clone(), granted: *granted };
+            lock(&inner).held.iter().map(held).collect()
+        };
+        work(&*self.executor, WorkLane::Files, job).await.map_err(|error| error.to_string())
     }
 
     /// Everything held now, for the collector.
     pub fn roots(&self) -> Vec<Cid> {
-        lock(&self.inner).held.iter().cloned().collect()
+        lock(&self.inner).held.keys().cloned().collect()
     }
 
     /// Why nothing can be written down until the records are opened again; `None` in health.
@@ -98,21 +108,21 @@ impl Holdings {
         self.failure.get().map(String::as_str)
     }
 
-    /// Writes down that a root is held; durable on return.
-    pub async fn hold(&self, cid: &Cid) -> Result<(), String> {
-        self.put(cid, HELD).await
+    /// Writes down that a root is held, and for which assignment; durable on return.
+    pub async fn hold(&self, held: Held) -> Result<(), String> {
+        self.put(Entry::Held(held)).await
     }
 
     /// Writes down that a root is not held any more; durable on return. From then on it may be collected.
     pub async fn release(&self, cid: &Cid) -> Result<(), String> {
-        self.put(cid, RELEASED).await
+        self.put(Entry::Released(cid.clone())).await
     }
 
-    async fn put(&self, cid: &Cid, kind: u8) -> Result<(), String> {
+    async fn put(&self, entry: Entry) -> Result<(), String> {
         let (done, written) = oneshot::channel();
         let first = {
             let mut waiting = lock(&self.waiting);
-            waiting.records.push((cid.clone(), kind, done));
+            waiting.records.push((entry, done));
             !std::mem::replace(&mut waiting.writing, true)
         };
         if first {
@@ -137,20 +147,15 @@ impl Inner {
             if batch.is_empty() {
                 break;
             }
-            let records = batch.iter().map(|(cid, kind, _)| (cid, *kind));
-            let result = append(&mut self.wal, records);
+            let result = append(&mut self.wal, batch.iter().map(|(entry, _)| entry));
             if let Some(cause) = self.wal.failure() {
                 failure.get_or_init(|| cause.to_owned());
             }
             let result = result.map(drop).map_err(|error| error.to_string());
-            for (cid, kind, done) in batch {
+            for (entry, done) in batch {
                 if result.is_ok() {
                     self.records += 1;
-                    if kind == HELD {
-                        self.held.insert(cid)
-                    } else {
-                        self.held.remove(&cid)
-                    };
+                    entry.apply(&mut self.held);
                 }
                 // The waiter may have restarted; it asks again.
                 let _ = done.send(result.clone());
@@ -165,10 +170,13 @@ impl Inner {
 
     /// Says what is held anew and lets everything before go.
     fn rewrite(&mut self) -> Result<(), WalError> {
-        let held: Vec<&Cid> = self.held.iter().collect();
+        let entry = |(cid, granted): (&Cid, &u64)| {
+            Entry::Held(Held { cid: cid.clone(), granted: *granted })
+        };
+        let held: Vec<Entry> = self.held.iter().map(entry).collect();
         let mut first = None;
         for chunk in held.chunks(BATCH_RECORDS) {
-            let segment = append(&mut self.wal, chunk.iter().map(|cid| (*cid, HELD)))?;
+            let segment = append(&mut self.wal, chunk.iter())?;
             first = first.or(segment);
         }
         let keep = first.unwrap_or_else(|| self.wal.tail_segment());
@@ -178,15 +186,46 @@ impl Inner {
     }
 }
 
+impl Entry {
+    /// The kind and the parts of its record: of a held root the assignment, eight bytes, then the CID.
+    fn parts(&self) -> (u8, [u8; 8], &Cid) {
+        match self {
+            Self::Held(held) => (HELD, held.granted.to_le_bytes(), &held.cid),
+            Self::Released(cid) => (RELEASED, [0; 8], cid),
+        }
+    }
+
+    fn read(record: &Replayed<'_>) -> Option<Self> {
+        let (number, cid) = record.payload.split_first_chunk::<8>()?;
+        let (granted, cid) = (u64::from_le_bytes(*number), Cid::from_bytes(cid).ok()?);
+        match record.kind {
+            HELD => Some(Self::Held(Held { cid, granted })),
+            RELEASED => Some(Self::Released(cid)),
+            _ => None,
+        }
+    }
+
+    fn apply(self, held: &mut BTreeMap<Cid, u64>) {
+        match self {
+            Self::Held(Held { cid, granted }) => drop(held.insert(cid, granted)),
+            Self::Released(cid) => drop(held.remove(&cid)),
+        }
+    }
+}
+
 /// Appends one batch; the segment of its first record.
 fn append<'a>(
     wal: &mut Wal,
-    records: impl Iterator<Item = (&'a Cid, u8)>,
+    entries: impl Iterator<Item = &'a Entry>,
 ) -> Result<Option<u64>, WalError> {
-    let payloads: Vec<([&[u8]; 1], u8)> =
-        records.map(|(cid, kind)| ([cid.as_bytes()], kind)).collect();
-    let records: Vec<Record<'_>> =
-        payloads.iter().map(|(parts, kind)| Record { kind: *kind, parts }).collect();
+    let entries: Vec<(u8, [u8; 8], &Cid)> = entries.map(Entry::parts).collect();
+    let parts: Vec<[&[u8]; 2]> =
+        entries.iter().map(|(_, number, cid)| [number.as_slice(), cid.as_bytes()]).collect();
+    let records: Vec<Record<'_>> = entries
+        .iter()
+        .zip(&parts)
+        .map(|((kind, ..), parts)| Record { kind: *kind, parts })
+        .collect();
     let locations = wal.append(&records)?;
     Ok(locations.first().map(|at| at.segment))
 }

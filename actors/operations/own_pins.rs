@@ -11,6 +11,7 @@ use ipfs_kit_core::ops::{
     PinStatusKind,
 };
 use ipfs_kit_core::pin::ContentKind;
+use ipfs_kit_core::pin_tracker::Held;
 use ipfs_kit_store::blocks::{BlockStore, GetError};
 
 use super::adding::DISK_FAILED;
@@ -67,14 +68,17 @@ impl Operations {
 
     /// Writes down that a root is kept here until it is unpinned here.
     pub(super) async fn hold(&self, root: &Cid) -> Result<(), Failure> {
-        self.parts.holdings.hold(root).await.map_err(|reason| {
+        let held = Held { cid: root.clone(), granted: 0 };
+        self.parts.holdings.hold(held).await.map_err(|reason| {
             failure("E_STORE", format!("the root can't be written down: {reason}"))
                 .hint(DISK_FAILED)
         })
     }
 
     async fn held(&self) -> Result<Vec<Cid>, Failure> {
-        self.parts.holdings.held().await.map_err(|reason| failure("E_BUSY", reason).retryable())
+        let held = self.parts.holdings.held().await;
+        let held = held.map_err(|reason| failure("E_BUSY", reason).retryable())?;
+        Ok(held.into_iter().map(|held| held.cid).collect())
     }
 
     async fn check_held(&self, cid: &Cid) -> Result<(), Failure> {

@@ -8,7 +8,9 @@
 //! - Whenever the truth differs from what is committed, it is reported, again and again until the
 //!   committed word agrees: also that a copy is gone that was thought to be there.
 //! - Nothing is forgotten merely because it is not known to be desired: only an explicit word, or a
-//!   whole view that does not contain it, releases content.
+//!   whole view that does not contain it, releases content. A word older than the assignment under which
+//!   content was recorded says nothing of it: after a restart, or from a master that lags, a view may be
+//!   one that did not know of it yet.
 //!
 //! Slow content has a lane of its own, and whatever holds a place for too long gives its turn to those
 //! that wait, so content that nobody can deliver never keeps the rest from being fetched.
@@ -26,14 +28,14 @@ mod lanes;
 mod messages;
 
 use lanes::{Lane, Lanes, Place};
-pub use messages::{Config, Desire, Effect, FailureClass, Glance, Input, Trouble};
+pub use messages::{Config, Desire, Effect, FailureClass, Glance, Held, Input, Trouble};
 
 /// Entries looked at in one step, for each of two reasons.
 pub const SLICE: usize = 256;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Want {
-    /// Restored from the journal, and no view has said anything of it yet.
+    /// Recorded here, and no view that is new enough has said anything of it yet.
     Unknown,
     Held(Desire),
     Released,
@@ -54,6 +56,10 @@ enum Local {
 struct Entry {
     want: Want,
     local: Local,
+    /// The newest assignment that stands in the journal; 0: none.
+    recorded: u64,
+    /// When a newer one may be written there again; 0: at once.
+    record_ms: u64,
     failures: u32,
     last_failure: Option<String>,
     /// When the truth may be reported again; 0: at once.
@@ -64,7 +70,16 @@ struct Entry {
 
 impl Entry {
     fn new(want: Want, local: Local) -> Self {
-        Self { want, local, failures: 0, last_failure: None, report_ms: 0, due_ms: None }
+        Self {
+            want,
+            local,
+            recorded: 0,
+            record_ms: 0,
+            failures: 0,
+            last_failure: None,
+            report_ms: 0,
+            due_ms: None,
+        }
     }
 
     fn truth(&self) -> ReplicaState {
@@ -87,6 +102,10 @@ impl Entry {
     /// What the cluster must still learn.
     fn news(&self) -> Option<ReplicaReport> {
         let Want::Held(desire) = &self.want else { return None };
+        if self.local == Local::Complete && desire.granted > self.recorded {
+            // Said when it is durable that this copy is held for this assignment.
+            return None;
+        }
         let state = self.truth();
         (!state.is_same_kind(&desire.committed)).then(|| ReplicaReport {
             cid: desire.cid.clone(),
@@ -194,9 +213,9 @@ impl PinTracker {
     fn take(&mut self, now_ms: u64, input: Input) {
         match input {
             Input::Restored { complete } => self.restore(complete),
-            Input::View(desires) => self.take_view(now_ms, desires),
+            Input::View { index, desires } => self.take_view(now_ms, index, desires),
             Input::Desired(desire) => self.desire(now_ms, desire),
-            Input::NotDesired { cid } => self.release(&cid),
+            Input::NotDesired { index, cid } => self.release(index, &cid),
             Input::FetchDone { cid, attempt } => {
                 self.finish_fetch(&cid, attempt, |entry| {
                     entry.last_failure = None;
@@ -206,14 +225,19 @@ impl PinTracker {
             Input::FetchFailed { cid, attempt, reason, class } => {
                 self.fail(now_ms, &cid, attempt, reason, class);
             }
-            Input::Recorded { cid } => self.advance(&cid, |entry| {
+            Input::Recorded(Held { cid, granted }) => self.advance(&cid, |entry| {
                 if matches!(entry.local, Local::Recording { .. }) {
                     entry.local = Local::Complete;
+                }
+                if entry.local == Local::Complete {
+                    entry.recorded = entry.recorded.max(granted);
+                    entry.record_ms = 0;
                 }
             }),
             Input::Forgotten { cid } => self.advance(&cid, |entry| {
                 if matches!(entry.local, Local::Forgetting { .. }) {
                     entry.local = Local::Absent;
+                    entry.recorded = 0;
                 }
             }),
             Input::Damaged { cid } => self.advance(&cid, |entry| {
@@ -226,21 +250,22 @@ impl PinTracker {
         }
     }
 
-    fn restore(&mut self, complete: Vec<Cid>) {
+    fn restore(&mut self, complete: Vec<Held>) {
         self.restored = true;
-        for cid in complete {
+        for Held { cid, granted } in complete {
             let entry =
                 self.entries.entry(cid).or_insert_with(|| Entry::new(Want::Unknown, Local::Absent));
             entry.local = Local::Complete;
+            entry.recorded = granted;
         }
         self.dirty.extend(self.entries.keys().cloned());
     }
 
-    fn take_view(&mut self, now_ms: u64, desires: Vec<Desire>) {
+    fn take_view(&mut self, now_ms: u64, index: u64, desires: Vec<Desire>) {
         let named: BTreeSet<&Cid> = desires.iter().map(|desire| &desire.cid).collect();
         let unnamed = self.entries.keys().filter(|cid| !named.contains(cid)).cloned();
         let unnamed: Vec<Cid> = unnamed.collect();
-        unnamed.iter().for_each(|cid| self.release(cid));
+        unnamed.iter().for_each(|cid| self.release(index, cid));
         desires.into_iter().for_each(|desire| self.desire(now_ms, desire));
     }
 
@@ -260,6 +285,7 @@ impl PinTracker {
         if anew {
             entry.failures = 0;
             entry.report_ms = 0;
+            entry.record_ms = 0;
             if matches!(entry.local, Local::GivenUp { .. }) {
                 entry.local = Local::Absent;
             }
@@ -274,8 +300,11 @@ impl PinTracker {
         self.dirty.insert(cid);
     }
 
-    fn release(&mut self, cid: &Cid) {
-        self.advance(cid, |entry| entry.want = Want::Released);
+    fn release(&mut self, index: u64, cid: &Cid) {
+        self.advance(cid, |entry| {
+            let is_old = index < entry.recorded;
+            entry.want = if is_old { Want::Unknown } else { Want::Released };
+        });
     }
 
     fn advance(&mut self, cid: &Cid, change: impl FnOnce(&mut Entry)) {
@@ -389,12 +418,20 @@ impl PinTracker {
                 entry.local = Local::Forgetting { again_ms };
                 Some(again_ms)
             }
-            (_, Local::Recording { again_ms: due_ms }) => {
+            (want, Local::Recording { again_ms: due_ms }) => {
                 if *due_ms <= now_ms {
-                    out.push(Effect::Record { cid: cid.clone() });
+                    let granted = if let Want::Held(desire) = want { desire.granted } else { 0 };
+                    out.push(Effect::Record(Held { cid: cid.clone(), granted }));
                     *due_ms = again_ms;
                 }
                 Some(*due_ms)
+            }
+            (Want::Held(desire), Local::Complete) if desire.granted > entry.recorded => {
+                if entry.record_ms <= now_ms {
+                    out.push(Effect::Record(Held { cid: cid.clone(), granted: desire.granted }));
+                    entry.record_ms = again_ms;
+                }
+                Some(entry.record_ms)
             }
             (_, Local::Forgetting { again_ms: due_ms }) => {
                 if *due_ms <= now_ms {

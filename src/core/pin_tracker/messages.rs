@@ -86,20 +86,36 @@ pub enum FailureClass {
     Permanent,
 }
 
+/// One root that the journal knows to be complete.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// The root.
+    pub cid: Cid,
+    /// The newest assignment that it was recorded under; 0: none.
+    pub granted: u64,
+}
+
 /// What the tracker is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
     /// First of all: what the journal knows to be complete. Nothing happens before.
     Restored {
         /// Roots with a record and no later forgetting.
-        complete: Vec<Cid>,
+        complete: Vec<Held>,
     },
     /// The whole view: what it does not name is not desired.
-    View(Vec<Desire>),
+    View {
+        /// How far in the log it is.
+        index: u64,
+        /// Every assignment of this node.
+        desires: Vec<Desire>,
+    },
     /// One assignment came or changed.
     Desired(Desire),
     /// One assignment ended.
     NotDesired {
+        /// How far in the log that is known.
+        index: u64,
         /// The root.
         cid: Cid,
     },
@@ -122,10 +138,7 @@ pub enum Input {
         class: FailureClass,
     },
     /// The record is durable.
-    Recorded {
-        /// The root.
-        cid: Cid,
-    },
+    Recorded(Held),
     /// The forgetting is durable.
     Forgotten {
         /// The root.
@@ -162,10 +175,7 @@ pub enum Effect {
         attempt: u64,
     },
     /// Write down that the root is complete, durably, then say [`Input::Recorded`].
-    Record {
-        /// The root.
-        cid: Cid,
-    },
+    Record(Held),
     /// Write down that the root is not held any more, durably, then say [`Input::Forgotten`]; from then
     /// on its blocks may be collected.
     Forget {

@@ -63,6 +63,18 @@ impl Node {
     }
 }
 
+fn held(n: u64, granted: u64) -> Held {
+    Held { cid: cid(n), granted }
+}
+
+fn record(n: u64, granted: u64) -> Effect {
+    Effect::Record(held(n, granted))
+}
+
+fn released(n: u64, index: u64) -> Input {
+    Input::NotDesired { index, cid: cid(n) }
+}
+
 fn report(n: u64, granted: u64, state: ReplicaState) -> Effect {
     Effect::Report(ReplicaReport { cid: cid(n), granted, state })
 }
@@ -77,8 +89,8 @@ fn an_outcome_is_reported_when_it_is_durable_and_until_it_is_committed() {
         [Effect::Fetch { cid: cid(1), attempt, granted: 10, sources: vec![NodeId(1)] }]
     );
     let effects = node.step(Input::FetchDone { cid: cid(1), attempt });
-    assert_eq!(effects, [Effect::Record { cid: cid(1) }]);
-    let effects = node.step(Input::Recorded { cid: cid(1) });
+    assert_eq!(effects, [record(1, 10)]);
+    let effects = node.step(Input::Recorded(held(1, 10)));
     assert_eq!(effects, [report(1, 10, ReplicaState::Pinned)]);
     assert_eq!(node.tracker.next_unconfirmed(10).len(), 1);
 
@@ -96,7 +108,7 @@ fn an_unanswered_record_is_written_again() {
     let attempt = Node::attempt(&node.step(Input::Desired(desire(1, 10))));
     node.step(Input::FetchDone { cid: cid(1), attempt });
     assert_eq!(node.step(Input::Tick), []);
-    assert_eq!(node.wake(), [Effect::Record { cid: cid(1) }]);
+    assert_eq!(node.wake(), [record(1, 10)]);
 }
 
 #[test]
@@ -159,7 +171,7 @@ fn a_new_source_ends_the_wait() {
 fn release_cancels_a_fetch_and_its_late_answer_changes_nothing() {
     let mut node = Node::new(Config::default());
     let attempt = Node::attempt(&node.step(Input::Desired(desire(1, 10))));
-    let effects = node.step(Input::NotDesired { cid: cid(1) });
+    let effects = node.step(released(1, 11));
     assert_eq!(effects, [Effect::Cancel { cid: cid(1), attempt }]);
     assert_eq!(node.step(Input::FetchDone { cid: cid(1), attempt }), []);
     assert_eq!(node.tracker.glance(), Glance::default());
@@ -169,23 +181,23 @@ fn release_cancels_a_fetch_and_its_late_answer_changes_nothing() {
 fn the_answer_of_an_earlier_fetch_is_not_taken_for_that_of_the_present_one() {
     let mut node = Node::new(Config::default());
     let earlier = Node::attempt(&node.step(Input::Desired(desire(1, 10))));
-    node.step(Input::NotDesired { cid: cid(1) });
+    node.step(released(1, 11));
     let present = Node::attempt(&node.step(Input::Desired(desire(1, 20))));
     assert_eq!(node.step(Input::FetchDone { cid: cid(1), attempt: earlier }), []);
     assert_eq!(node.fail(1, earlier, FailureClass::Permanent), []);
     let effects = node.step(Input::FetchDone { cid: cid(1), attempt: present });
-    assert_eq!(effects, [Effect::Record { cid: cid(1) }]);
+    assert_eq!(effects, [record(1, 20)]);
 }
 
 #[test]
 fn release_is_durable_and_repeated_until_it_is() {
     let mut node = Node::new(Config::default());
     node.tracker = PinTracker::new(Config::default(), 1);
-    node.step(Input::Restored { complete: vec![cid(1)] });
-    assert_eq!(node.step(Input::NotDesired { cid: cid(1) }), [Effect::Forget { cid: cid(1) }]);
+    node.step(Input::Restored { complete: vec![held(1, 10)] });
+    assert_eq!(node.step(released(1, 11)), [Effect::Forget { cid: cid(1) }]);
     assert_eq!(node.wake(), [Effect::Forget { cid: cid(1) }]);
     // Wanted again meanwhile: the forgetting is finished first, then it is fetched anew.
-    assert_eq!(node.step(Input::Desired(desire(1, 10))), []);
+    assert_eq!(node.step(Input::Desired(desire(1, 12))), []);
     Node::attempt(&node.step(Input::Forgotten { cid: cid(1) }));
 }
 
@@ -194,13 +206,38 @@ fn nothing_restored_is_forgotten_before_a_view_says_so() {
     let mut node = Node::new(Config::default());
     node.tracker = PinTracker::new(Config::default(), 1);
     assert_eq!(node.step(Input::Desired(desire(1, 10))), [], "not before the journal is read");
-    let effects = node.step(Input::Restored { complete: vec![cid(1), cid(2)] });
+    let effects = node.step(Input::Restored { complete: vec![held(1, 10), held(2, 8)] });
     assert_eq!(effects, [report(1, 10, ReplicaState::Pinned)], "complete content is not fetched");
     for _ in 0..3 {
         assert!(!node.wake().contains(&Effect::Forget { cid: cid(2) }));
     }
     let committed = Desire { committed: ReplicaState::Pinned, ..desire(1, 10) };
-    assert_eq!(node.step(Input::View(vec![committed])), [Effect::Forget { cid: cid(2) }]);
+    let view = Input::View { index: 10, desires: vec![committed] };
+    assert_eq!(node.step(view), [Effect::Forget { cid: cid(2) }]);
+}
+
+#[test]
+fn a_view_older_than_what_is_held_releases_nothing() {
+    let mut node = Node::new(Config::default());
+    node.tracker = PinTracker::new(Config::default(), 1);
+    node.step(Input::Restored { complete: vec![held(1, 10), held(2, 10)] });
+    assert_eq!(node.step(Input::View { index: 9, desires: Vec::new() }), []);
+    assert_eq!(node.step(released(2, 9)), [], "an earlier pin of the same content ended");
+    let committed = Desire { committed: ReplicaState::Pinned, ..desire(1, 10) };
+    let view = Input::View { index: 10, desires: vec![committed] };
+    assert_eq!(node.step(view), [Effect::Forget { cid: cid(2) }]);
+}
+
+#[test]
+fn what_is_held_already_is_recorded_for_a_newer_assignment_before_that_is_reported() {
+    let mut node = Node::new(Config::default());
+    node.tracker = PinTracker::new(Config::default(), 1);
+    node.step(Input::Restored { complete: vec![held(1, 10)] });
+    assert_eq!(node.step(Input::Desired(desire(1, 20))), [record(1, 20)]);
+    assert_eq!(node.wake(), [record(1, 20)], "until it is written");
+    let effects = node.step(Input::Recorded(held(1, 20)));
+    assert_eq!(effects, [report(1, 20, ReplicaState::Pinned)]);
+    assert_eq!(node.step(released(1, 15)), []);
 }
 
 #[test]
@@ -211,7 +248,7 @@ fn a_copy_that_is_not_there_is_admitted_and_fetched_anew() {
     assert_eq!(effects[0], report(1, 10, ReplicaState::Assigned));
     let attempt = Node::attempt(&effects);
     node.step(Input::FetchDone { cid: cid(1), attempt });
-    assert_eq!(node.step(Input::Recorded { cid: cid(1) }), []);
+    assert_eq!(node.step(Input::Recorded(held(1, 10))), []);
 
     let effects = node.step(Input::Damaged { cid: cid(1) });
     assert_eq!(effects, [Effect::Forget { cid: cid(1) }, report(1, 10, ReplicaState::Assigned)]);
@@ -303,7 +340,7 @@ fn ten_thousand_dead_roots_do_not_keep_live_ones_waiting() {
 fn unconfirmed_outcomes_take_turns_in_the_heartbeats() {
     let mut node = Node::new(Config::default());
     node.tracker = PinTracker::new(Config::default(), 1);
-    node.step(Input::Restored { complete: (0..10).map(cid).collect() });
+    node.step(Input::Restored { complete: (0..10).map(|n| held(n, 10)).collect() });
     for n in 0..10 {
         node.step(Input::Desired(desire(n, 10)));
     }
@@ -322,8 +359,9 @@ fn a_large_view_is_worked_off_in_slices() {
     let mut node = Node::new(Config::default());
     node.tracker = PinTracker::new(Config::default(), 1);
     let total = 5 * SLICE as u64;
-    node.step(Input::Restored { complete: (0..total).map(cid).collect() });
-    node.step(Input::View((0..total).map(|n| desire(n, 10)).collect()));
+    node.step(Input::Restored { complete: (0..total).map(|n| held(n, 10)).collect() });
+    let desires = (0..total).map(|n| desire(n, 10)).collect();
+    node.step(Input::View { index: 10, desires });
     let mut steps = 1;
     while node.wake_ms == Some(node.now_ms) {
         node.step(Input::Tick);
@@ -336,9 +374,14 @@ fn a_large_view_is_worked_off_in_slices() {
 /// A node whose journal survives its crashes, and the cluster's committed word.
 struct Model {
     node: Node,
-    /// Durable: complete roots.
-    journal: BTreeSet<Cid>,
+    /// Durable: complete roots, and the assignment that each is held for.
+    journal: BTreeMap<Cid, u64>,
     desired: BTreeMap<Cid, Desire>,
+    /// What was desired at each index.
+    history: Vec<(u64, BTreeMap<Cid, Desire>)>,
+    /// The old view that the node was restarted with.
+    stale: BTreeMap<Cid, Desire>,
+    damaged: BTreeSet<Cid>,
     fetching: BTreeMap<Cid, u64>,
     writes: Vec<Effect>,
 }
@@ -350,7 +393,7 @@ enum Event {
     Done(usize),
     Fail(usize, u8),
     Write,
-    Crash,
+    Crash(usize),
     Pass(u64),
     Damage(u64),
 }
@@ -362,7 +405,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         5 => (0usize..8).prop_map(Event::Done),
         4 => ((0usize..8), 0u8..4).prop_map(|(at, class)| Event::Fail(at, class)),
         8 => Just(Event::Write),
-        1 => Just(Event::Crash),
+        1 => (0usize..6).prop_map(Event::Crash),
         3 => (0u64..40_000).prop_map(Event::Pass),
         1 => (0u64..12).prop_map(Event::Damage),
     ];
@@ -373,8 +416,11 @@ impl Model {
     fn new() -> Self {
         Self {
             node: Node::new(Config { fast: 2, slow: 2, ..Config::default() }),
-            journal: BTreeSet::new(),
+            journal: BTreeMap::new(),
             desired: BTreeMap::new(),
+            history: vec![(0, BTreeMap::new())],
+            stale: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             fetching: BTreeMap::new(),
             writes: Vec::new(),
         }
@@ -386,15 +432,28 @@ impl Model {
             for effect in self.node.step(input) {
                 match effect {
                     Effect::Fetch { cid, attempt, .. } => {
-                        assert!(self.desired.contains_key(&cid), "fetched without being desired");
-                        assert!(!self.journal.contains(&cid), "fetched although complete");
+                        let is_desired = |desired: &BTreeMap<Cid, _>| desired.contains_key(&cid);
+                        let is_desired = is_desired(&self.desired) || is_desired(&self.stale);
+                        assert!(is_desired, "fetched without being desired");
+                        assert!(!self.journal.contains_key(&cid), "fetched although complete");
                         assert_eq!(self.fetching.insert(cid, attempt), None, "fetched twice");
                     }
                     Effect::Cancel { cid, attempt } => {
                         assert_eq!(self.fetching.remove(&cid), Some(attempt));
                     }
                     Effect::Report(report) => inputs.extend(self.commit(report)),
-                    Effect::Record { .. } | Effect::Forget { .. } => self.writes.push(effect),
+                    Effect::Forget { ref cid } => {
+                        let is_wanted = self.desired.get(cid).is_some_and(|desire| {
+                            desire.committed == ReplicaState::Pinned
+                                && self.journal.get(cid) == Some(&desire.granted)
+                        });
+                        assert!(
+                            !is_wanted || self.damaged.contains(cid),
+                            "forgotten though wanted"
+                        );
+                        self.writes.push(effect);
+                    }
+                    Effect::Record(_) => self.writes.push(effect),
                     Effect::WakeAt(_) => unreachable!("taken off by the node"),
                 }
             }
@@ -405,7 +464,8 @@ impl Model {
     /// The cluster commits a report, unless it is about another assignment.
     fn commit(&mut self, report: ReplicaReport) -> Option<Input> {
         if report.state == ReplicaState::Pinned {
-            assert!(self.journal.contains(&report.cid), "reported before it was durable");
+            let granted = self.journal.get(&report.cid);
+            assert!(granted.is_some_and(|granted| *granted >= report.granted), "not durable");
         }
         let desire = self.desired.get_mut(&report.cid)?;
         if desire.granted != report.granted {
@@ -420,9 +480,10 @@ impl Model {
             return;
         }
         match self.writes.remove(0) {
-            Effect::Record { cid } => {
-                self.journal.insert(cid.clone());
-                self.feed(Input::Recorded { cid });
+            Effect::Record(held) => {
+                self.journal.insert(held.cid.clone(), held.granted);
+                self.damaged.remove(&held.cid);
+                self.feed(Input::Recorded(held));
             }
             Effect::Forget { cid } => {
                 self.journal.remove(&cid);
@@ -442,11 +503,13 @@ impl Model {
             Event::Assign(n) => {
                 let wish = desire(*n, at as u64 + 1);
                 self.desired.insert(cid(*n), wish.clone());
+                self.history.push((at as u64 + 1, self.desired.clone()));
                 self.feed(Input::Desired(wish));
             }
             Event::Release(n) => {
                 self.desired.remove(&cid(*n));
-                self.feed(Input::NotDesired { cid: cid(*n) });
+                self.history.push((at as u64 + 1, self.desired.clone()));
+                self.feed(released(*n, at as u64 + 1));
             }
             Event::Done(at) => {
                 let Some((cid, attempt)) = self.pick(*at) else { return };
@@ -464,19 +527,31 @@ impl Model {
                 self.feed(Input::FetchFailed { cid, attempt, reason: "no".into(), class });
             }
             Event::Write => self.write(),
-            Event::Crash => {
+            Event::Crash(behind) => {
                 self.node.tracker = PinTracker::new(self.node.tracker.config, at as u64);
                 self.fetching.clear();
                 self.writes.clear();
-                let complete = self.journal.iter().cloned().collect();
+                let held =
+                    |(cid, granted): (&Cid, &u64)| Held { cid: cid.clone(), granted: *granted };
+                let complete = self.journal.iter().map(held).collect();
                 self.feed(Input::Restored { complete });
-                self.feed(Input::View(self.desired.values().cloned().collect()));
+                let stale = self.history.len().saturating_sub(behind + 1);
+                let (index, desired) = self.history[stale].clone();
+                self.stale.clone_from(&desired);
+                self.feed(Input::View { index, desires: desired.into_values().collect() });
+                let index = self.history.last().map_or(0, |(index, _)| *index);
+                let desires = self.desired.values().cloned().collect();
+                self.feed(Input::View { index, desires });
+                self.stale.clear();
             }
             Event::Pass(ms) => {
                 self.node.now_ms += ms;
                 self.feed(Input::Tick);
             }
-            Event::Damage(n) => self.feed(Input::Damaged { cid: cid(*n) }),
+            Event::Damage(n) => {
+                self.damaged.insert(cid(*n));
+                self.feed(Input::Damaged { cid: cid(*n) });
+            }
         }
     }
 
@@ -510,12 +585,12 @@ proptest! {
         model.settle();
         for (cid, desire) in &model.desired {
             match &desire.committed {
-                ReplicaState::Pinned => prop_assert!(model.journal.contains(cid)),
-                ReplicaState::Failed { .. } => prop_assert!(!model.journal.contains(cid)),
+                ReplicaState::Pinned => prop_assert!(model.journal.contains_key(cid)),
+                ReplicaState::Failed { .. } => prop_assert!(!model.journal.contains_key(cid)),
                 ReplicaState::Assigned => prop_assert!(false, "{cid} has no outcome"),
             }
         }
-        prop_assert!(model.journal.iter().all(|cid| model.desired.contains_key(cid)));
+        prop_assert!(model.journal.keys().all(|cid| model.desired.contains_key(cid)));
         prop_assert_eq!(model.node.tracker.glance().unconfirmed, 0);
     }
 }
