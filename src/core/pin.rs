@@ -45,6 +45,17 @@ pub struct PinSpec {
     pub origin: Option<NodeId>,
 }
 
+impl PinSpec {
+    /// Whoever asks anew for what is pinned need not know what the content is and where it came from.
+    pub fn keep_what_is_known(&mut self, before: &Self) {
+        self.origin = self.origin.or(before.origin);
+        self.size_bytes = self.size_bytes.or(before.size_bytes);
+        if self.kind == ContentKind::Unknown {
+            self.kind = before.kind;
+        }
+    }
+}
+
 /// One holder's copy.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct Replica {

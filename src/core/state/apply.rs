@@ -235,8 +235,12 @@ impl ClusterState {
 
     fn pin(&mut self, spec: &PinSpec, holders: &[NodeId], out: &mut Vec<Change>) -> Verdict {
         check_pin(spec, holders)?;
+        let mut spec = spec.clone();
         let (created_ms, mut replicas) = match self.pins.get(&spec.cid) {
-            Some(pin) => (pin.created_ms, pin.replicas.clone()),
+            Some(pin) => {
+                spec.keep_what_is_known(&pin.spec);
+                (pin.created_ms, pin.replicas.clone())
+            }
             None => (self.clock_ms, Default::default()),
         };
         for holder in holders {
@@ -244,8 +248,9 @@ impl ClusterState {
                 replicas.entry(*holder).or_insert_with(|| assigned(self.index));
             }
         }
-        let pin = Pin { spec: spec.clone(), created_ms, revision: self.index, replicas };
-        self.put_pin(&spec.cid, Some(pin), out);
+        let cid = spec.cid.clone();
+        let pin = Pin { spec, created_ms, revision: self.index, replicas };
+        self.put_pin(&cid, Some(pin), out);
         self.done()
     }
 

@@ -10,7 +10,7 @@ use crate::follow::{Scope, View};
 use crate::invariant::{self, History};
 use crate::limits;
 use crate::member::{Liveness, RaftStanding};
-use crate::pin::{PinSpec, ReplicaReport, ReplicaState};
+use crate::pin::{ContentKind, PinSpec, ReplicaReport, ReplicaState};
 
 fn request(node: u64, incarnation: u64, seq: u64) -> RequestId {
     RequestId { node: NodeId(node), incarnation: Incarnation(incarnation), seq }
@@ -36,6 +36,28 @@ fn a_request_takes_effect_once_and_a_retry_gets_the_first_answer() {
     apply(&mut state, request(1, 9, 2), pin_op(1, &[2]));
     assert_eq!(apply(&mut state, request(2, 1, 2), Op::Unpin { cid: cid(1) }), refused);
     assert_eq!(state.pins().len(), 1, "a refusal is final for its request");
+}
+
+#[test]
+fn pinning_anew_changes_what_is_asked_and_keeps_what_the_adder_knew() {
+    let mut state = World::with_workers(2).state;
+    let added = PinSpec {
+        origin: Some(NodeId(3)),
+        size_bytes: Some(7),
+        kind: ContentKind::File,
+        ..pin_spec(1, 1, 2)
+    };
+    apply(&mut state, request(1, 9, 1), Op::Pin { spec: added, holders: vec![NodeId(2)] });
+    let asked = PinSpec { name: "renamed".into(), size_bytes: None, ..pin_spec(1, 1, 1) };
+    apply(&mut state, request(1, 9, 2), Op::Pin { spec: asked.clone(), holders: Vec::new() });
+    let pin = &state.pins()[&cid(1)];
+    assert_eq!(
+        pin.spec,
+        PinSpec { origin: Some(NodeId(3)), size_bytes: Some(7), kind: ContentKind::File, ..asked }
+    );
+    let elsewhere = PinSpec { origin: Some(NodeId(2)), ..pin_spec(1, 1, 1) };
+    apply(&mut state, request(1, 9, 3), Op::Pin { spec: elsewhere, holders: Vec::new() });
+    assert_eq!(state.pins()[&cid(1)].spec.origin, Some(NodeId(2)), "the newer word counts");
 }
 
 #[test]
