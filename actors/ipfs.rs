@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{AddEvent, ImportError, ImportSource};
 use crate::cache::{CacheActor, CacheGet, CachePut};
-use crate::ports::{Executor, WorkLane, work};
+use crate::ports::{CallError, Executor, WorkLane, work};
 use crate::rpc::{Rpc, RpcError, unexpected};
 use crate::shared::SharedView;
 use crate::supervised;
@@ -30,8 +30,6 @@ pub use import::{ImportPlan, Imported};
 
 /// How long one member may take to answer for blocks.
 const ASK_DEADLINE: Duration = Duration::from_secs(10);
-/// How long one member may take to say what it has.
-const HAVE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What the actor is made of; everything in it survives its restarts.
 #[derive(Clone)]
@@ -236,11 +234,20 @@ struct Search {
     asked: BTreeSet<NodeId>,
     /// Asked, but without an answer.
     silent: Vec<NodeId>,
+    /// Those of them whose connection broke meanwhile: a restarted member has a new one by now.
+    cut_off: Vec<NodeId>,
 }
 
 impl Search {
     fn is_over(&self) -> bool {
         self.found.iter().any(|(cid, _)| *cid == self.needed)
+    }
+
+    fn unanswered(&mut self, node: NodeId, error: &RpcError) {
+        self.silent.push(node);
+        if matches!(error, RpcError::Call(CallError::Broken { .. })) {
+            self.cut_off.push(node);
+        }
     }
 }
 
@@ -261,22 +268,32 @@ impl Deps {
                 Err(FindError::NotFound { cid: needed, asked: 0, silent: 0 })
             };
         }
-        let mut search =
-            Search { needed, missing, found, asked: BTreeSet::new(), silent: Vec::new() };
+        let asked = BTreeSet::new();
+        let (silent, cut_off) = (Vec::new(), Vec::new());
+        let mut search = Search { needed, missing, found, asked, silent, cut_off };
         self.ask_all(&find.sources, &mut search).await;
         if !search.is_over() {
             let having = self.who_has(&mut search).await;
             self.ask_all(&having, &mut search).await;
         }
-        // A connection that broke says nothing about the block: a restarted member has a new one by now.
+        // No answer says nothing about the block. Once more, and twice where the dead connection that the
+        // first question waited on breaks only under the second.
         let silent = self.not_lost(std::mem::take(&mut search.silent));
-        search.asked.retain(|node| !silent.contains(node));
-        self.ask_all(&silent, &mut search).await;
+        self.ask_again(&silent, &mut search).await;
+        let cut_off = std::mem::take(&mut search.cut_off);
+        self.ask_again(&cut_off, &mut search).await;
         if search.is_over() {
             return Ok(search.found);
         }
         let (asked, silent) = (search.asked.len(), search.silent.len());
         Err(FindError::NotFound { cid: needed, asked: asked - silent, silent })
+    }
+
+    async fn ask_again(&self, nodes: &[NodeId], search: &mut Search) {
+        search.asked.retain(|node| !nodes.contains(node));
+        search.silent.retain(|node| !nodes.contains(node));
+        search.cut_off.clear();
+        self.ask_all(nodes, search).await;
     }
 
     /// Asks one after the other until the needed block is there; nobody twice.
@@ -295,7 +312,7 @@ impl Deps {
                 }
                 Err(reason) => {
                     tracing::debug!(%source, %reason, "no blocks from there");
-                    search.silent.push(*source);
+                    search.unanswered(*source, &reason);
                 }
             }
         }
@@ -356,22 +373,17 @@ impl Deps {
             view.members().keys().copied().filter(other).collect()
         });
         let cid = ipfs_kit_core::id::Cid::from(&search.needed);
-        let asks = others.into_iter().map(|node| {
-            let (rpc, cids) = (members.rpc.clone(), vec![cid.clone()]);
-            async move { (node, rpc.call(node, &Request::Have { cids }, HAVE_DEADLINE).await) }
-        });
         let mut having = Vec::new();
-        for (node, answer) in futures_util::future::join_all(asks).await {
+        for (node, answer) in members.rpc.who_has(others, &cid).await {
             match answer {
-                Ok(Response::Have(has)) if has.first() == Some(&true) => having.push(node),
-                Ok(_) => {
-                    search.asked.insert(node);
+                Ok(true) => {
+                    having.push(node);
+                    continue;
                 }
-                Err(_) => {
-                    search.asked.insert(node);
-                    search.silent.push(node);
-                }
+                Ok(false) => {}
+                Err(reason) => search.unanswered(node, &reason),
             }
+            search.asked.insert(node);
         }
         having
     }

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ipfs_kit_core::codec::{self, Kind};
-use ipfs_kit_core::id::NodeId;
+use ipfs_kit_core::id::{Cid, NodeId};
 use ipfs_kit_core::limits;
 use ipfs_kit_core::proto::{Gossip, Request, Response, Topic};
 
 use crate::ports::{CallError, Peers, PublishError};
+
+/// How long a member may take to say whether it has a block.
+const HAVE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The typed side of [`Peers`].
 #[derive(Clone)]
@@ -85,6 +88,24 @@ impl Rpc {
             Response::Refused { reason } => Err(RpcError::Refused { node: to, reason }),
             other => Ok(other),
         }
+    }
+
+    /// Asks some members at once whether they have a block.
+    pub async fn who_has(
+        &self,
+        nodes: Vec<NodeId>,
+        cid: &Cid,
+    ) -> Vec<(NodeId, Result<bool, RpcError>)> {
+        let asks = nodes.into_iter().map(|node| async move {
+            let request = Request::Have { cids: vec![cid.clone()] };
+            let answer = match self.call(node, &request, HAVE_DEADLINE).await {
+                Ok(Response::Have(has)) => Ok(has.first() == Some(&true)),
+                Ok(other) => Err(unexpected(node, &other)),
+                Err(error) => Err(error),
+            };
+            (node, answer)
+        });
+        futures_util::future::join_all(asks).await
     }
 
     /// Publishes a gossip message if it fits.

@@ -2,7 +2,8 @@
 //!
 //! The receiver walks the DAG and asks for what it lacks, many blocks to a request and several requests
 //! under way at once, spread over all sources. What is stored already is never asked for, so a transfer
-//! that broke goes on where it stopped, and one that finished costs a walk over the inner nodes.
+//! that broke goes on where it stopped, and one that finished costs a walk over the inner nodes. When no
+//! known source has a block, every other member is asked whether it does.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use ipfs_kit_store::blocks::{BlockStore, GetError, PutError, VerifiedBlock};
 
 use crate::ports::{Executor, WorkLane, work};
 use crate::rpc::{Rpc, RpcError, unexpected};
+use crate::shared::SharedView;
 
 /// Requests under way at once over all sources.
 const REQUESTS_MAX: usize = 6;
@@ -36,6 +38,10 @@ const LEAVES: LeafMemory = LeafMemory::First(1_000_000);
 /// What a transfer needs.
 #[derive(Clone)]
 pub struct Transfer {
+    /// This node.
+    pub node: NodeId,
+    /// Who else there is.
+    pub view: SharedView,
     /// Typed calls.
     pub rpc: Rpc,
     /// Where blocks go.
@@ -92,7 +98,7 @@ struct Source {
 type Answer = (usize, Vec<Cid>, Result<Vec<Option<Bytes>>, RpcError>);
 
 impl Transfer {
-    /// Makes the DAG under `root` whole and durable here. Dropping the future cancels it.
+    /// Makes the DAG under `root` whole and durable here, from `sources` first. Dropping the future cancels it.
     pub async fn fetch(
         &self,
         root: &Cid,
@@ -108,7 +114,7 @@ impl Transfer {
                 .map(|node| Source { node: *node, strikes: 0, busy: 0 })
                 .collect(),
             done: Transferred::default(),
-            last: "no source is known".to_owned(),
+            last: "no other member has it".to_owned(),
         };
         run.complete().await
     }
@@ -135,7 +141,7 @@ impl Run<'_> {
                 self.look_ahead().await?;
             }
             while under_way.len() < REQUESTS_MAX
-                && let Some((source, batch)) = self.next_batch()?
+                && let Some((source, batch)) = self.next_batch().await?
             {
                 under_way.push(self.ask(source, batch));
             }
@@ -167,18 +173,13 @@ impl Run<'_> {
         result
     }
 
-    /// The next batch and whom to ask: the least busy source that has not said no to its first block.
-    fn next_batch(&mut self) -> Result<Option<(usize, Vec<Cid>)>, TransferError> {
+    /// The next batch and whom to ask.
+    async fn next_batch(&mut self) -> Result<Option<(usize, Vec<Cid>)>, TransferError> {
         let Some(first) = self.wanted.front().copied() else { return Ok(None) };
-        let absent = &self.absent;
-        let source = self
-            .sources
-            .iter()
-            .enumerate()
-            .filter(|(_, s)| s.strikes < STRIKES_MAX && !absent.contains(&(first, s.node)))
-            .min_by_key(|(at, s)| (s.busy, s.strikes, *at))
-            .map(|(at, _)| at);
-        let Some(at) = source else {
+        if self.source_of(&first).is_none() {
+            self.ask_around(&first).await;
+        }
+        let Some(at) = self.source_of(&first) else {
             let last = std::mem::take(&mut self.last);
             return Err(TransferError::NotFound { cid: first, last });
         };
@@ -192,6 +193,33 @@ impl Run<'_> {
         }
         self.sources[at].busy += 1;
         Ok(Some((at, batch)))
+    }
+
+    /// The least busy source that has not said no to a block.
+    fn source_of(&self, cid: &Cid) -> Option<usize> {
+        let may_have = |source: &Source| {
+            source.strikes < STRIKES_MAX && !self.absent.contains(&(*cid, source.node))
+        };
+        let sources = self.sources.iter().enumerate().filter(|(_, source)| may_have(source));
+        sources.min_by_key(|(at, source)| (source.busy, source.strikes, *at)).map(|(at, _)| at)
+    }
+
+    /// Takes every other member that has a block as a source.
+    async fn ask_around(&mut self, cid: &Cid) {
+        let Transfer { node: me, view, rpc, .. } = self.transfer;
+        let others = view.read(|view| {
+            let is_new = |node: &NodeId| {
+                node != me && self.sources.iter().all(|source| source.node != *node)
+            };
+            view.members().keys().copied().filter(is_new).collect()
+        });
+        for (node, answer) in rpc.who_has(others, &cid.into()).await {
+            match answer {
+                Ok(true) => self.sources.push(Source { node, strikes: 0, busy: 0 }),
+                Ok(false) => {}
+                Err(error) => self.last = error.to_string(),
+            }
+        }
     }
 
     fn ask(&self, source: usize, batch: Vec<Cid>) -> impl Future<Output = Answer> + use<> {

@@ -310,6 +310,8 @@ impl ClusterPart {
             glance: planner.clone(),
         };
         let transfer = Transfer {
+            node,
+            view: view.clone(),
             rpc: rpc.clone(),
             blocks: stores.blocks.clone(),
             executor: Arc::clone(&world.executor),

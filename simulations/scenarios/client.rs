@@ -40,7 +40,7 @@ pub enum Added {
 }
 
 /// Runs a request inside a node's process; an error says why nothing is known of its outcome.
-async fn ask<T: 'static, F: Future<Output = Result<T, Failure>> + 'static>(
+pub async fn ask<T: 'static, F: Future<Output = Result<T, Failure>> + 'static>(
     cluster: &Shared<Cluster>,
     at: HostId,
     what: &str,
@@ -262,15 +262,10 @@ impl Client {
     async fn change(&mut self, at: HostId, cid: &Cid) -> Result<(), String> {
         let max = self.rng.within(1..=3) as u16;
         let request = PinAddRequest {
-            cid: cid.clone(),
             name: "changed".to_owned(),
             replicas_min: Some(self.rng.within(1..=u64::from(max)) as u16),
             replicas_max: Some(max),
-            expires_in_ms: None,
-            metadata: Default::default(),
-            size_bytes: None,
-            kind: Default::default(),
-            origin: None,
+            ..PinAddRequest::of(cid.clone())
         };
         let what = format!("change {cid}");
         let asked = ask(&self.cluster, at, &what, |node| async move {

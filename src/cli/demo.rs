@@ -241,15 +241,13 @@ async fn time_commits(
 
 fn again(pin: &PinInfo, name: String) -> PinAddRequest {
     PinAddRequest {
-        cid: pin.cid.clone(),
         name,
         replicas_min: Some(pin.replicas_min),
         replicas_max: Some(pin.replicas_max),
-        expires_in_ms: None,
         metadata: pin.metadata.clone(),
         size_bytes: pin.size_bytes,
         kind: pin.kind,
-        origin: None,
+        ..PinAddRequest::of(pin.cid.clone())
     }
 }
 

@@ -256,6 +256,23 @@ pub struct PinAddRequest {
     pub origin: Option<NodeId>,
 }
 
+impl PinAddRequest {
+    /// A pin with the cluster's defaults, without a name.
+    pub fn of(cid: Cid) -> Self {
+        Self {
+            cid,
+            name: String::new(),
+            replicas_min: None,
+            replicas_max: None,
+            expires_in_ms: None,
+            metadata: BTreeMap::new(),
+            size_bytes: None,
+            kind: ContentKind::Unknown,
+            origin: None,
+        }
+    }
+}
+
 /// One pin as users see it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PinInfo {

@@ -1,12 +1,16 @@
-//! Bits that decay on a holder's disk: reads go on from another copy, and the holder makes itself whole.
+//! Where copies come from: bits that decay on a holder's disk, and content that no pin names a source for.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use ipfs_kit_core::id::Cid;
+use ipfs_kit_actors::api::{self, Node};
+use ipfs_kit_core::id::{Cid, NodeId};
+use ipfs_kit_core::ops::{ContentLs, LsRequest, PinAdd, PinAddRequest};
 use ipfs_kit_core::pin::ReplicaState;
 use ipfs_kit_simulations::checkers::at_rest;
 use ipfs_kit_simulations::cluster::Cluster;
 use ipfs_kit_simulations::content::Content;
+use ipfs_kit_simulations::ledger::Ends;
 use ipfs_kit_simulations::scenarios::{self, LEECHER, client, peace, story};
 use ipfs_kit_simulations::stage::{Broken, Stage};
 use ipfs_kit_simulations::trace::{Lines, Trace};
@@ -47,19 +51,69 @@ fn a_holder_whose_block_decays_fetches_it_again() {
     });
 }
 
+#[test]
+fn a_part_of_a_tree_is_pinned_from_whoever_has_it() {
+    play(12, async |stage| {
+        story::gather(stage).await?;
+        let cluster = stage.cluster.clone();
+        let mut elsewhere = 0;
+        for number in 0..4 {
+            let tree = story::add(stage, HostId(0), number).await?;
+            stage.until("two copies of the tree", peace::REST_MS, at_rest).await?;
+            let having = holders(&cluster.borrow(), &tree);
+            for file in files_of(stage, &tree).await? {
+                let content = Content::of(stage.seed, number);
+                stage.ledger.borrow_mut().ask(&file, content, Ends::Never);
+                pin_one_copy(stage, &file).await?;
+                stage.until("a copy of the file", peace::REST_MS, at_rest).await?;
+                let holders = holders(&cluster.borrow(), &file);
+                elsewhere += usize::from(holders.is_disjoint(&having));
+            }
+        }
+        assert!(elsewhere > 0, "with this seed no file goes to a node that does not have it");
+        Ok(())
+    });
+}
+
+async fn files_of(stage: &mut Stage, tree: &Cid) -> Result<Vec<Cid>, Broken> {
+    let request = LsRequest { path: tree.to_string(), skip: None, limit: None };
+    let list = |node: Arc<dyn Node>| async move { api::run::<ContentLs>(&*node, request).await };
+    let cluster = stage.cluster.clone();
+    let page = stage.during(client::ask(&cluster, HostId(0), "list a tree", list)).await?;
+    Ok(page.expect("the tree is there").items.into_iter().map(|file| file.cid).collect())
+}
+
+async fn pin_one_copy(stage: &mut Stage, cid: &Cid) -> Result<(), Broken> {
+    let request = PinAddRequest {
+        replicas_min: Some(1),
+        replicas_max: Some(1),
+        ..PinAddRequest::of(cid.clone())
+    };
+    let pin = |node: Arc<dyn Node>| async move { api::run::<PinAdd>(&*node, request).await };
+    let cluster = stage.cluster.clone();
+    let pinned = stage.during(client::ask(&cluster, LEECHER, "pin a file", pin)).await?;
+    assert_eq!(pinned.map(|pin| pin.cid).as_ref(), Ok(cid));
+    Ok(())
+}
+
 /// A machine that holds a copy.
 fn holder(cluster: &Cluster, cid: &Cid) -> HostId {
-    let (_, leader) = cluster.leader().expect("a cluster at rest has a leader");
-    let holders = leader.state(|state| {
-        let replicas = &state.pins()[cid].replicas;
-        let pinned = replicas.iter().filter(|(_, replica)| replica.state == ReplicaState::Pinned);
-        pinned.map(|(node, _)| *node).collect::<BTreeSet<_>>()
-    });
-    let holders = holders.expect("a master shows its state");
+    let holders = holders(cluster, cid);
     let holds = |machine: &&ipfs_kit_simulations::cluster::Machine| {
         machine.node().is_some_and(|node| holders.contains(&node))
     };
     cluster.machines().iter().find(holds).expect("somebody holds it").host
+}
+
+/// Who has said to hold it.
+fn holders(cluster: &Cluster, cid: &Cid) -> BTreeSet<NodeId> {
+    let (_, leader) = cluster.leader().expect("a cluster at rest has a leader");
+    let holders = leader.state(|state| {
+        let replicas = &state.pins()[cid].replicas;
+        let pinned = replicas.iter().filter(|(_, replica)| replica.state == ReplicaState::Pinned);
+        pinned.map(|(node, _)| *node).collect()
+    });
+    holders.expect("a master shows its state")
 }
 
 /// The beginning of a file that fits one block.
