@@ -93,10 +93,12 @@ pub struct WalkEntry {
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalkKind {
-    /// A file; read its bytes with [`Node::cat`] by CID.
+    /// A file; what is not here is read with [`Node::cat`] by CID.
     File {
-        /// Its bytes.
+        /// How many bytes it has.
         size_bytes: u64,
+        /// All of them, where the walk has them already: a file of one block.
+        bytes: Option<Bytes>,
     },
     /// A directory.
     Directory,

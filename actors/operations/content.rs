@@ -1,11 +1,14 @@
 //! Reading and adding content.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
 use ipfs_kit_content::import::EntryKind;
-use ipfs_kit_content::read::{DirectoryCursor, FileCursor, ReadError, Resolved, Resolver};
+use ipfs_kit_content::read::{
+    Cursor, DirectoryCursor, FileCursor, ReadError, Resolved, Resolver, Step,
+};
 use ipfs_kit_core::id::{Cid, NodeId};
 use ipfs_kit_core::limits;
 use ipfs_kit_core::ops::{CidRequest, ContentInfo, LsPage, LsRequest, PathRequest, PinInfo};
@@ -23,6 +26,8 @@ const LOOK_AHEAD: usize = 16;
 const WALK_AHEAD: usize = 128;
 /// Bytes that a walk fetches ahead, as the directory states them: what one answer holds.
 const WALK_AHEAD_BYTES: u64 = limits::BLOCKS_ANSWER_BYTES_MAX as u64;
+/// Bytes that a walk keeps of what it fetched ahead, over all open directories.
+const WALK_KEPT_BYTES_MAX: usize = 4 * limits::BLOCKS_ANSWER_BYTES_MAX;
 /// Names of a path that is too long to be shown whole.
 const SHOWN_NAMES: usize = 8;
 /// How long what was read from is asked first.
@@ -184,7 +189,9 @@ struct Walk {
 struct OpenDirectory {
     name: String,
     cursor: DirectoryCursor,
-    ahead: std::collections::VecDeque<(String, cid::Cid)>,
+    ahead: VecDeque<(String, cid::Cid)>,
+    /// Root blocks of those ahead. The cache may not have kept them.
+    fetched: BTreeMap<cid::Cid, Bytes>,
     ended: bool,
 }
 
@@ -196,9 +203,19 @@ impl Walk {
         loop {
             let Some(directory) = self.open.last_mut() else { return Ok(None) };
             if let Some((name, cid)) = directory.ahead.pop_front() {
+                let block = directory.fetched.remove(&cid);
                 let mut resolver = Resolver::new(cid, "")?;
+                if let Some(block) = &block
+                    && matches!(resolver.step()?, Step::Need(wanted) if wanted.first() == Some(&cid))
+                {
+                    resolver.provide(cid, block.clone())?;
+                }
                 let Some(resolved) = self.blocks.next(&mut resolver).await? else { continue };
-                return Ok(Some(self.enter(name, &resolved)));
+                let mut entry = self.enter(name, &resolved);
+                if let WalkKind::File { size_bytes, bytes } = &mut entry.kind {
+                    *bytes = block.and_then(|block| whole_file(resolved.cid, *size_bytes, block));
+                }
+                return Ok(Some(entry));
             }
             if directory.ended {
                 self.open.pop();
@@ -227,9 +244,23 @@ impl Walk {
         }
         let cids: Vec<cid::Cid> = directory.ahead.iter().map(|(_, cid)| *cid).collect();
         if !cids.is_empty() {
-            self.blocks.find(cids).await?;
+            directory.fetched = self.blocks.find(cids).await?.into_iter().collect();
+            self.forget_outermost();
         }
         Ok(())
+    }
+
+    /// Bounds what is kept over all open directories; what is forgotten is fetched again.
+    fn forget_outermost(&mut self) {
+        let kept = |open: &OpenDirectory| open.fetched.values().map(Bytes::len).sum::<usize>();
+        let mut bytes: usize = self.open.iter().map(kept).sum();
+        for directory in &mut self.open {
+            if bytes <= WALK_KEPT_BYTES_MAX {
+                return;
+            }
+            bytes -= kept(directory);
+            directory.fetched.clear();
+        }
     }
 
     fn enter(&mut self, name: String, resolved: &Resolved) -> WalkEntry {
@@ -243,12 +274,13 @@ impl Walk {
             path.push(name.clone());
         }
         let kind = match resolved.kind {
-            EntryKind::File => WalkKind::File { size_bytes: resolved.size_bytes },
+            EntryKind::File => WalkKind::File { size_bytes: resolved.size_bytes, bytes: None },
             EntryKind::Directory => {
                 self.open.push(OpenDirectory {
                     name,
                     cursor: DirectoryCursor::new(resolved.cid),
-                    ahead: Default::default(),
+                    ahead: VecDeque::new(),
+                    fetched: BTreeMap::new(),
                     ended: false,
                 });
                 WalkKind::Directory
@@ -258,6 +290,21 @@ impl Walk {
             }
         };
         WalkEntry { path, kind, cid: Cid::from(&resolved.cid) }
+    }
+}
+
+/// The bytes of a file that is all in its root block.
+fn whole_file(root: cid::Cid, size_bytes: u64, block: Bytes) -> Option<Bytes> {
+    let mut cursor = FileCursor::with_look_ahead(root, 0..size_bytes, 1);
+    if let Step::Need(wanted) = cursor.step().ok()?
+        && wanted == [root]
+    {
+        cursor.provide(root, block).ok()?;
+    }
+    match cursor.step().ok()? {
+        Step::Data(bytes) if bytes.len() as u64 == size_bytes => Some(bytes),
+        Step::Done if size_bytes == 0 => Some(Bytes::new()),
+        _ => None,
     }
 }
 

@@ -193,7 +193,9 @@ impl Node for Shared {
             .map(|(path, item)| {
                 let names = path.strip_prefix(&prefix).unwrap_or_default();
                 let kind = match item {
-                    Item::File(bytes) => WalkKind::File { size_bytes: bytes.len() as u64 },
+                    Item::File(bytes) => {
+                        WalkKind::File { size_bytes: bytes.len() as u64, bytes: None }
+                    }
                     Item::Directory => WalkKind::Directory,
                     Item::Symlink(target) => WalkKind::Symlink { target },
                 };

@@ -283,14 +283,19 @@ async fn write_archive(
     let mut entries = std::pin::pin!(entries);
     while let Some(entry) = entries.next().await {
         let WalkEntry { path, kind, cid } = entry?;
-        let kind = match kind {
-            WalkKind::File { size_bytes } => EntryKind::File { size_bytes },
-            WalkKind::Directory => EntryKind::Directory,
-            WalkKind::Symlink { target } => EntryKind::Symlink { target: target.into_bytes() },
+        let (kind, whole) = match kind {
+            WalkKind::File { size_bytes, bytes } => (EntryKind::File { size_bytes }, bytes),
+            WalkKind::Directory => (EntryKind::Directory, None),
+            WalkKind::Symlink { target } => {
+                (EntryKind::Symlink { target: target.into_bytes() }, None)
+            }
         };
         send(sender, tarball::entry_header(&path, &kind).into()).await?;
         let EntryKind::File { size_bytes } = kind else { continue };
-        let mut bytes = api.node.cat(cid.to_string(), ByteRange::default()).await?.bytes;
+        let mut bytes = match whole {
+            Some(bytes) => futures_util::stream::iter([Ok(bytes)]).boxed(),
+            None => api.node.cat(cid.to_string(), ByteRange::default()).await?.bytes,
+        };
         let mut left_bytes = size_bytes;
         while let Some(chunk) = bytes.next().await {
             let chunk = chunk?;
