@@ -222,6 +222,7 @@ impl Task {
                 // Whoever asked may have given up.
                 let _ = reply.send(answer);
             }
+            Input::Disconnected { node } => self.core.disconnected(raft_id(node)),
             Input::Reconnected { node } => self.core.report_unreachable(raft_id(node))?,
             Input::Transfer { to } => {
                 if let Err(reason) = self.core.transfer_leader(raft_id(to)) {

@@ -103,6 +103,9 @@ impl Router {
             }
             Inbound::Disconnected { node, reason } => {
                 tracing::debug!(%node, %reason, "disconnected");
+                if let Err(reason) = self.consensus.disconnected(node) {
+                    tracing::trace!(%node, %reason, "consensus did not hear of a connection");
+                }
                 self.connection(node, false);
             }
             Inbound::IdentityTaken { by, reason } => {

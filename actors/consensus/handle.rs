@@ -43,6 +43,11 @@ pub enum Input {
         /// The part.
         reply: oneshot::Sender<Response>,
     },
+    /// The connection to a member broke: if it leads, others need not wait long for it.
+    Disconnected {
+        /// Who.
+        node: NodeId,
+    },
     /// A master is connected anew: replication to it starts from what it is known to hold.
     Reconnected {
         /// Who.
@@ -186,6 +191,11 @@ impl ConsensusHandle {
     /// Queues a Raft message; a full inbox drops it, which Raft repairs.
     pub fn raft(&self, from: NodeId, frame: Bytes) -> Result<(), ProposeError> {
         self.put(Input::Raft { from, frame })
+    }
+
+    /// Notes that the connection to a member broke.
+    pub fn disconnected(&self, node: NodeId) -> Result<(), ProposeError> {
+        self.put(Input::Disconnected { node })
     }
 
     /// Notes that a member is connected anew.

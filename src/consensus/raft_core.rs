@@ -19,6 +19,7 @@ use crate::timeout::ElectionTimeouts;
 use crate::transfers::{SnapshotReport, Transfers};
 
 mod cycle;
+mod leader_loss;
 mod messages;
 mod propose;
 
@@ -41,6 +42,8 @@ pub struct RaftCore<L: LogView> {
     leading: Option<u64>,
     /// When members were last heard, in ticks; kept by a leader.
     heard: BTreeMap<RaftId, u64>,
+    /// The leader, while its connection is gone.
+    lost_leader: Option<leader_loss::LostLeader>,
     reads: Reads,
     transfers: Transfers,
     /// The batch that has been handed out and not been confirmed.
@@ -88,6 +91,7 @@ impl<L: LogView> RaftCore<L> {
             now_tick: 0,
             leading: None,
             heard: BTreeMap::new(),
+            lost_leader: None,
             reads: Reads::new(
                 config.id,
                 config.incarnation,
@@ -169,6 +173,7 @@ impl<L: LogView> RaftCore<L> {
     /// [`CoreFailure`] if the core has failed.
     pub fn report_unreachable(&mut self, member: RaftId) -> Result<(), CoreFailure> {
         self.check()?;
+        self.heard_from(member);
         if !self.conf.contains(member) {
             return Ok(());
         }
@@ -339,6 +344,7 @@ impl<L: LogView> RaftCore<L> {
     fn run_tick(&mut self) -> Result<(), CoreFailure> {
         self.deferred.tick = false;
         self.now_tick += 1;
+        self.forget_lost_leader();
         match (self.leading, self.tail) {
             (Some(_), _) => {
                 self.node.tick();

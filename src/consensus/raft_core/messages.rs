@@ -47,6 +47,7 @@ impl<L: LogView> RaftCore<L> {
     /// [`MessageError::Failed`] ask for more than dropping the message.
     pub fn message(&mut self, from: RaftId, bytes: Bytes) -> Result<Received, MessageError> {
         self.check()?;
+        self.heard_from(from);
         if self.outstanding.is_none() {
             return self.receive(from, bytes);
         }
