@@ -101,8 +101,8 @@ impl Default for RaftSettings {
     fn default() -> Self {
         Self {
             tick_ms: 50,
-            election_ticks: 10,
-            heartbeat_ticks: 2,
+            election_ticks: 20,
+            heartbeat_ticks: 4,
             checkpoint_entries: 10_000,
             tail_entries: 10_000,
         }

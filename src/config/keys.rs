@@ -169,16 +169,16 @@ pub static KEYS: &[Key] = &[
     key(
         "raft.tick",
         Form::Duration(5, 10 * SECOND_MS),
-        "100ms",
+        "50ms",
         "One tick of consensus; the other raft settings count in it.",
     ),
     key(
         "raft.election_ticks",
         Form::Count(2, 1000),
-        "10",
+        "20",
         "Ticks without a leader before an election; at least twice raft.heartbeat_ticks.",
     ),
-    key("raft.heartbeat_ticks", Form::Count(1, 500), "2", "Ticks between a leader's heartbeats."),
+    key("raft.heartbeat_ticks", Form::Count(1, 500), "4", "Ticks between a leader's heartbeats."),
     key(
         "gossip.enabled",
         Form::Switch,

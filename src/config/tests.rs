@@ -79,9 +79,9 @@ fn sample(path: &str, variant: usize) -> &'static str {
         "cluster.heartbeat" => ["2s", "3s", "4s"][variant],
         "cluster.lease" => ["11s", "12s", "1m"][variant],
         "cluster.repair_grace" => ["0s", "5m", "1h"][variant],
-        "raft.tick" => ["10ms", "50ms", "1s"][variant],
-        "raft.election_ticks" => ["20", "30", "40"][variant],
-        "raft.heartbeat_ticks" => ["1", "3", "4"][variant],
+        "raft.tick" => ["10ms", "100ms", "1s"][variant],
+        "raft.election_ticks" => ["30", "40", "50"][variant],
+        "raft.heartbeat_ticks" => ["1", "2", "3"][variant],
         "gossip.enabled" => ["false", "true", "false"][variant],
         "api.expose" => ["true", "false", "true"][variant],
         "pins.replicas_min" => ["1", "3", "1"][variant],
@@ -135,10 +135,10 @@ fn every_key_is_read_from_file_environment_and_flag_in_that_order() {
 #[test]
 fn a_section_in_the_file_leaves_its_other_keys_as_they_were() {
     let folder = tempfile::tempdir().unwrap();
-    let sources = with_file(folder.path(), "c.yaml", "raft:\n  tick: 50ms\nlisten: ['[::1]:9']\n");
+    let sources = with_file(folder.path(), "c.yaml", "raft:\n  tick: 80ms\nlisten: ['[::1]:9']\n");
     let settings = load(&sources).unwrap().settings;
-    assert_eq!(settings.raft.tick, Duration::from_millis(50));
-    assert_eq!(settings.raft.election_ticks, 10);
+    assert_eq!(settings.raft.tick, Duration::from_millis(80));
+    assert_eq!(settings.raft.election_ticks, 20);
     assert_eq!(settings.listen.len(), 1, "a list replaces the list below it");
 }
 

@@ -64,7 +64,7 @@ impl Config {
             election_ticks: 10,
             heartbeat_ticks: 2,
             read_retry_ticks: 10,
-            snapshot_stall_ticks: 300,
+            snapshot_stall_ticks: 600,
             append_max_bytes: MIB,
             inflight_max: 256,
             entry_max_bytes: 8 * MIB as usize,

@@ -65,18 +65,18 @@ fn rules_between_settings_blame_what_was_written() {
         problems("pins:\n  replicas_min: 9\n")[0].starts_with("/config.yaml:2: pins.replicas_min")
     );
     assert!(problems("cluster:\n  heartbeat: 5s\n")[0].contains("more than twice"));
-    let late = "raft.election_ticks (10) must be at least twice raft.heartbeat_ticks (6)";
-    let found = problems("raft:\n  heartbeat_ticks: 6\n");
+    let late = "raft.election_ticks (20) must be at least twice raft.heartbeat_ticks (11)";
+    let found = problems("raft:\n  heartbeat_ticks: 11\n");
     assert!(found[0].starts_with("/config.yaml:2: raft.heartbeat_ticks: "), "{found:?}");
     assert!(found[0].contains(late), "{found:?}");
     let folder = tempfile::tempdir().unwrap();
-    let just = with_file(folder.path(), "config.yaml", "raft:\n  heartbeat_ticks: 5\n");
+    let just = with_file(folder.path(), "config.yaml", "raft:\n  heartbeat_ticks: 10\n");
     assert!(load(&just).is_ok());
     assert!(
         problems("role: master\nlisten: []\n")[0].starts_with("/config.yaml:2: listen: a master")
     );
     assert!(problems("api:\n  listen: 0.0.0.0:4702\n")[0].contains("set api.expose: true"));
-    assert_eq!(problems("raft:\n  heartbeat_ticks: 10\ncluster:\n  lease: 1s\n").len(), 2);
+    assert_eq!(problems("raft:\n  heartbeat_ticks: 20\ncluster:\n  lease: 1s\n").len(), 2);
 }
 
 #[test]
