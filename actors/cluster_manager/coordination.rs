@@ -24,7 +24,7 @@ use crate::supervision::Ctx;
 /// First pause between two tries; doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Longest pause between two tries.
-const PAUSE_MAX: Duration = Duration::from_millis(400);
+const PAUSE_MAX: Duration = Duration::from_millis(150);
 /// One remote try; shorter than an election, so that a dead leader is noticed by asking another.
 const TRY_MAX: Duration = Duration::from_millis(1_500);
 
