@@ -244,9 +244,15 @@ impl Reconciler<'_> {
         for learner in self.conf().learners.intersection(&self.desired.voters) {
             let peer = self.status.peers.get(learner);
             let lag_entries = self.status.last.saturating_sub(self.status.matched(*learner));
-            let replicating = peer.is_some_and(|peer| peer.state == PeerState::Replicate);
+            // Whoever got all there is by a snapshot is probed again only with the next entry, and a group at
+            // rest has none.
+            let follows = peer.is_some_and(|peer| match peer.state {
+                PeerState::Replicate => true,
+                PeerState::Probe => lag_entries == 0,
+                PeerState::Snapshot => false,
+            });
             let heard = peer.is_some_and(|peer| peer.silent_ticks < self.policy.silent_ticks);
-            if replicating && heard && lag_entries <= self.policy.promote_lag_entries {
+            if follows && heard && lag_entries <= self.policy.promote_lag_entries {
                 ready.push((*learner, MemberRole::Voter));
             } else {
                 held = Some(WaitReason::LearnerBehind { learner: *learner, lag_entries });

@@ -63,8 +63,14 @@ impl Place {
 
     /// A member that joins with a new token.
     pub async fn worker(&self, name: &str, master: &Node) -> Node {
-        let (token, addr) = (master.token(&[]).await, free_address());
-        self.node(name, &["--listen", &addr, "--advertise", &addr, "--join", &token]).await
+        self.member(name, master, "worker").await
+    }
+
+    /// A member of some role that joins with a new token.
+    pub async fn member(&self, name: &str, master: &Node, role: &str) -> Node {
+        let (token, addr) = (master.token(&["--role", role]).await, free_address());
+        let listen = ["--listen", &addr, "--advertise", &addr];
+        self.node(name, &[&["--role", role, "--join", &token], &listen[..]].concat()).await
     }
 }
 
@@ -205,7 +211,7 @@ impl Node {
     /// A new token for a worker.
     pub async fn token(&self, args: &[&str]) -> String {
         // Right after the start nobody leads yet.
-        let create = ["-q", "cluster", "token", "create", "--role", "worker"];
+        let create = ["-q", "cluster", "token", "create"];
         let args: Vec<&str> = create.iter().chain(args).copied().collect();
         self.says(&args).await.trim().to_owned()
     }
@@ -221,6 +227,11 @@ impl Node {
         add.push(path.to_str().unwrap());
         let cid = self.says(&add).await;
         assert_eq!(self.says(&["cat", cid.trim()]).await, content);
+    }
+
+    /// Ends it where it is.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 
     /// Asks it to stop in order; it ends with success.

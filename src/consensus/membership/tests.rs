@@ -75,6 +75,17 @@ fn a_member_joins_as_a_learner_and_is_promoted_when_it_has_caught_up() {
 }
 
 #[test]
+fn a_learner_that_a_snapshot_brought_up_is_promoted_in_a_group_at_rest() {
+    let wanted = desired(&[1, 2], &[]);
+    let mut status = leader(&[1], &[2]);
+    status.peers.get_mut(&id(2)).unwrap().state = PeerState::Probe;
+    assert_eq!(step(&status, &wanted), propose(2, MemberRole::Voter));
+    status.peers.get_mut(&id(2)).unwrap().matched = 99;
+    let behind = WaitReason::LearnerBehind { learner: id(2), lag_entries: 1 };
+    assert_eq!(step(&status, &wanted), MembershipStep::Wait(behind));
+}
+
+#[test]
 fn pitfall_11_a_voter_leaves_by_way_of_a_demotion_and_never_while_it_leads() {
     let wanted = desired(&[1, 2], &[]);
     assert_eq!(step(&leader(&[1, 2, 3], &[]), &wanted), propose(3, MemberRole::Learner));
