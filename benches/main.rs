@@ -1,0 +1,122 @@
+//! What the program reaches, each figure beside its limit, which is measured in the same run.
+//!
+//! Machines differ and are noisy, so that only ratios mean something. The program under test is the
+//! release binary, run as its users run it: separate processes, real disks, syncs on.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "benches measure real time and drive real processes"
+)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+mod content;
+mod failover;
+mod figure;
+mod limits;
+mod memory;
+mod program;
+mod sample;
+
+use figure::Figure;
+use program::Program;
+
+/// Measures the program beside the limits of this machine.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// Which benches; all without a name
+    names: Vec<String>,
+    /// Prints one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Prints the names and what they measure
+    #[arg(long)]
+    list: bool,
+    /// Measures this binary instead of building the release
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Part of the full amount of work, in percent: for a quick look
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100))]
+    percent: u64,
+}
+
+/// One bench: a name, what it measures, and how.
+struct Bench {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Program, &Scale) -> Result<Vec<Figure>>,
+}
+
+/// How much work is done.
+struct Scale {
+    percent: u64,
+}
+
+impl Scale {
+    fn of(&self, full: u64) -> u64 {
+        (full * self.percent / 100).max(1)
+    }
+}
+
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "import_large",
+        what: "add a file of 2 GiB, durable, and read it back",
+        run: content::large,
+    },
+    Bench { name: "import_small", what: "add 50,000 files of 4 KiB, durable", run: content::small },
+    Bench {
+        name: "failover",
+        what: "kill -9 of the leader to the next commit, 3 masters, 200 times",
+        run: failover::failover,
+    },
+    Bench {
+        name: "memory",
+        what: "resident memory of an idle worker and an idle master",
+        run: memory::idle,
+    },
+];
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether every figure reached what it must.
+fn run(args: &Args) -> Result<bool> {
+    if args.list {
+        for bench in BENCHES {
+            println!("{:<14} {}", bench.name, bench.what);
+        }
+        return Ok(true);
+    }
+    if let Some(unknown) = args.names.iter().find(|name| BENCHES.iter().all(|b| b.name != **name)) {
+        bail!("there is no bench {unknown}; --list shows all");
+    }
+    let program = Program::new(args.binary.clone())?;
+    let scale = Scale { percent: args.percent };
+    let mut all_reached = true;
+    for bench in BENCHES {
+        if !args.names.is_empty() && !args.names.iter().any(|name| name == bench.name) {
+            continue;
+        }
+        eprintln!("{}: {}", bench.name, bench.what);
+        let figures = (bench.run)(&program, &scale).with_context(|| bench.name.to_owned())?;
+        for figure in figures {
+            all_reached &= figure.is_reached();
+            println!("{}", if args.json { figure.to_json() } else { figure.to_string() });
+        }
+    }
+    Ok(all_reached)
+}
