@@ -206,7 +206,17 @@ impl RaftLog {
         let mut replay = replay::Replay::default();
         let (wal, recovery) =
             Wal::open(disk, dir, options.wal, &mut |record| replay.record(&record))?;
-        let replayed = replay.finish()?;
+        // What is cut is a torn end only if the log holds together without it.
+        let replayed = replay.finish().map_err(|error| match recovery.cut {
+            Some(CutTail { segment, offset }) => WalError::Corrupt {
+                dir: dir.to_owned(),
+                segment,
+                offset,
+                what: "the last batch is damaged, and what is before it needs it",
+            }
+            .into(),
+            None => error,
+        })?;
         let mut state = State {
             wal,
             index: replayed.index,
@@ -445,10 +455,19 @@ impl State {
         Ok(())
     }
 
+    /// What lets go of them is durable already, so a failure here must not make the caller believe
+    /// otherwise: unless it closes the log, the next compaction tries again.
     fn drop_dead_segments(&mut self) -> Result<(), RaftLogError> {
         // Later entries stand in later segments, so the first entry's is the oldest one in use.
         let keep = self.index.stored.front().map(|stored| stored.at.segment);
-        Ok(self.wal.truncate_front(keep.unwrap_or(self.wal.tail_segment()))?)
+        let dropped = self.wal.truncate_front(keep.unwrap_or(self.wal.tail_segment()));
+        match dropped {
+            Err(error) if self.wal.failure().is_none() => {
+                tracing::warn!(%error, "old segments of the log take room until it is compacted again");
+                Ok(())
+            }
+            other => Ok(other?),
+        }
     }
 
     fn entry(&self, index: u64) -> Result<Entry, RaftLogError> {

@@ -62,7 +62,7 @@ pub enum WalError {
         /// The first failure.
         cause: String,
     },
-    /// The disk failed. A full disk leaves the log usable; any other failed write poisons it.
+    /// The disk failed. A full disk leaves the log usable; any other failed write or sync poisons it.
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
@@ -216,15 +216,24 @@ impl Wal {
     /// gap. The segment that is written to stays.
     ///
     /// # Errors
-    /// The disk's; the log stays usable and the call can be repeated.
+    /// The disk's. A failed sync closes the log; after any other failure the call can be repeated.
     pub fn truncate_front(&mut self, segment: u64) -> Result<(), WalError> {
         self.check_usable()?;
         while let Some((&first, _)) = self.files.first_key_value() {
             if first >= segment.min(self.tail.segment) {
                 break;
             }
-            self.disk.remove(&self.segment_path(first))?;
-            self.disk.sync_dir(&self.dir)?;
+            match self.disk.remove(&self.segment_path(first)) {
+                // An earlier call came this far.
+                Err(error) if error.is_not_found() => {}
+                other => other?,
+            }
+            if let Err(error) = self.disk.sync_dir(&self.dir) {
+                if error.kind == DiskErrorKind::Sync {
+                    self.poison(&error);
+                }
+                return Err(error.into());
+            }
             self.files.remove(&first);
         }
         Ok(())
