@@ -93,6 +93,9 @@ pub struct Trials {
 /// Where the last write is torn: around sectors, headers and pages.
 const TEARS: [usize; 12] = [1, 8, 36, 64, 79, 80, 83, 511, 512, 1024, 4095, 4096];
 
+/// A stop takes every so-manieth tear.
+const SHARES: u64 = 5;
+
 impl Trials {
     /// Stops the machine at every change, tears the last write in every way, lets it run on and stops it
     /// again, and at last lets it run undisturbed.
@@ -101,11 +104,8 @@ impl Trials {
     /// When a promise is broken.
     pub fn crash_everywhere<S: Subject>(self, make: impl Fn() -> S) {
         let changes = self.undisturbed(&make).changes();
-        let tears = TEARS.iter().flat_map(|at| [Loss::LastCutAt(*at), Loss::LastFrom(*at)]);
-        let whole = [Loss::All, Loss::None];
-        let drawn = (0..self.seeds).map(|_| Loss::BySeed);
-        let losses: Vec<Loss> = whole.into_iter().chain(drawn).chain(tears).collect();
         for stop in 0..=changes {
+            let losses = self.losses(stop);
             for (n, loss) in losses.iter().enumerate() {
                 let disk = SimDisk::new(stop * 1000 + n as u64);
                 let mut subject = make();
@@ -181,7 +181,8 @@ impl Trials {
         let changes = self.undisturbed(&make).changes();
         for change in 0..=changes {
             for full in [Full::Growth, Full::Everything] {
-                for restarted in [false, true] {
+                {
+                    let restarted = change.is_multiple_of(2) == (full == Full::Growth);
                     let disk = SimDisk::new(change);
                     let mut subject = make();
                     disk.fill_after(change, full);
@@ -239,6 +240,16 @@ impl Trials {
                 subject.settle_flipped(opened, &path, offset);
             }
         }
+    }
+
+    /// What happens to the unsynced at this stop: nothing, everything, some draws, and a share of the
+    /// tears, of which the stops after it get the others.
+    fn losses(self, stop: u64) -> Vec<Loss> {
+        let whole = [Loss::All, Loss::None];
+        let drawn = (0..self.seeds).map(|_| Loss::BySeed);
+        let tears = TEARS.iter().flat_map(|at| [Loss::LastCutAt(*at), Loss::LastFrom(*at)]);
+        let tears = tears.skip((stop % SHARES) as usize).step_by(SHARES as usize);
+        whole.into_iter().chain(drawn).chain(tears).collect()
     }
 
     fn undisturbed<S: Subject>(self, make: impl Fn() -> S) -> SimDisk {

@@ -6,7 +6,7 @@ use crate::disk::{ALIGN_BYTES, AlignedBuf, DiskFile, Io, ListedKind, Open, align
 use std::sync::Arc;
 
 /// How much is read at once while looking for batches behind damage.
-const SEARCH_CHUNK_BYTES: usize = 1 << 20;
+const SEARCH_CHUNK_BYTES: u64 = 1 << 20;
 
 const FOLLOWED: &str = "a batch that others follow is damaged";
 
@@ -227,7 +227,7 @@ impl Wal {
         from: u64,
         len: u64,
     ) -> Result<Rest, WalError> {
-        let mut chunk = vec![0; SEARCH_CHUNK_BYTES];
+        let mut chunk = vec![0; len.saturating_sub(from).min(SEARCH_CHUNK_BYTES) as usize];
         let mut rest = Rest::Zeros;
         let mut at = from;
         while at < len {
