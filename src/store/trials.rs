@@ -172,6 +172,44 @@ impl Trials {
         }
     }
 
+    /// Lets every sync fail, with every aftermath, for a subject that writes a new file each time and may
+    /// so go on: the failure must be reported, the next steps succeed, and a new start is honest.
+    ///
+    /// # Panics
+    /// When a promise is broken.
+    pub fn fail_every_sync_and_go_on<S: Subject>(self, make: impl Fn() -> S) {
+        let syncs = self.undisturbed(&make).syncs();
+        for sync in 0..syncs {
+            for aftermath in
+                [Aftermath::Shown, Aftermath::Gone, Aftermath::Some, Aftermath::Written]
+            {
+                for steps_after in [0, 1] {
+                    let disk = SimDisk::new(sync);
+                    let mut subject = make();
+                    disk.fail_sync(sync, aftermath);
+                    self.report_failed_sync(&mut subject, &disk, steps_after);
+                    disk.crash_with(Loss::All);
+                    self.live_on(&mut subject, &disk);
+                }
+            }
+        }
+    }
+
+    fn report_failed_sync<S: Subject>(self, subject: &mut S, disk: &SimDisk, steps_after: usize) {
+        let mut open = match subject.open(disk) {
+            Ok(open) => open,
+            Err(trouble) => return assert!(trouble.is(DiskErrorKind::Sync), "{trouble}"),
+        };
+        subject.settle(&open);
+        let failed = (0..self.steps).find_map(|_| subject.step(&mut open).err());
+        let trouble = failed.expect("a failed sync is reported");
+        assert!(trouble.is(DiskErrorKind::Sync), "{trouble}");
+        for _ in 0..steps_after {
+            subject.step(&mut open).unwrap_or_else(|trouble| panic!("a new file: {trouble}"));
+        }
+        subject.read(&open);
+    }
+
     /// Lets the disk run full at every change: writes are refused, reads go on, a restart works, and
     /// once there is room all goes on.
     ///
