@@ -206,17 +206,7 @@ impl RaftLog {
         let mut replay = replay::Replay::default();
         let (wal, recovery) =
             Wal::open(disk, dir, options.wal, &mut |record| replay.record(&record))?;
-        // What is cut is a torn end only if the log holds together without it.
-        let replayed = replay.finish().map_err(|error| match recovery.cut {
-            Some(CutTail { segment, offset }) => WalError::Corrupt {
-                dir: dir.to_owned(),
-                segment,
-                offset,
-                what: "the last batch is damaged, and what is before it needs it",
-            }
-            .into(),
-            None => error,
-        })?;
+        let replayed = replay.finish()?;
         let mut state = State {
             wal,
             index: replayed.index,

@@ -8,7 +8,7 @@
 
 use std::{fmt, io};
 
-use crate::disk::{Aftermath, DiskErrorKind, Full, Loss, SYNC_FAILED, SimDisk};
+use crate::disk::{Aftermath, DiskErrorKind, Full, Loss, NO_ROOM, SYNC_FAILED, SimDisk};
 
 /// Why an operation failed, as far as a trial judges it.
 #[derive(Debug)]
@@ -32,6 +32,19 @@ impl Trouble {
             }
         });
         Self { kind, text: error.to_string() }
+    }
+
+    /// From a message that has lost its cause on the way: the simulated disk's words are looked for.
+    #[must_use]
+    pub fn of_text(text: String) -> Self {
+        let kind = if text.contains(NO_ROOM) {
+            Some(DiskErrorKind::Full)
+        } else if text.contains(SYNC_FAILED) {
+            Some(DiskErrorKind::Sync)
+        } else {
+            None
+        };
+        Self { kind, text }
     }
 
     fn is(&self, kind: DiskErrorKind) -> bool {

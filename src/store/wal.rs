@@ -216,13 +216,18 @@ impl Wal {
     /// gap. The segment that is written to stays.
     ///
     /// # Errors
-    /// The disk's. A failed sync closes the log; after any other failure the call can be repeated.
+    /// As [`Wal::append`], since a batch is written first; a failed sync closes the log. After any other
+    /// failure the call can be repeated.
     pub fn truncate_front(&mut self, segment: u64) -> Result<(), WalError> {
         self.check_usable()?;
-        while let Some((&first, _)) = self.files.first_key_value() {
-            if first >= segment.min(self.tail.segment) {
-                break;
-            }
+        let keep = segment.min(self.tail.segment);
+        let dead: Vec<u64> = self.files.range(..keep).map(|(number, _)| *number).collect();
+        if !dead.is_empty() {
+            // What makes the front dispensable must not be the last batch: if that decays, it passes for
+            // a torn end.
+            self.append(&[])?;
+        }
+        for first in dead {
             match self.disk.remove(&self.segment_path(first)) {
                 // An earlier call came this far.
                 Err(error) if error.is_not_found() => {}

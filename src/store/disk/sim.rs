@@ -14,8 +14,8 @@ mod tests;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use self::faults::SYNC_FAILED;
 pub use self::faults::{Aftermath, CrashReport, Full, Loss};
+pub(crate) use self::faults::{NO_ROOM, SYNC_FAILED};
 use self::state::{Change, Node, State, Step};
 use super::{
     Disk, DiskError, DiskErrorKind, DiskFile, DiskLock, Io, Listed, ListedKind, Open, Space,

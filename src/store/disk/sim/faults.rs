@@ -60,6 +60,7 @@ pub struct CrashReport {
     pub names_undone: usize,
 }
 
+pub(crate) const NO_ROOM: &str = "injected: no space left";
 pub(crate) const SYNC_FAILED: &str = "injected: the device failed to sync";
 
 /// The sync that is to fail.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::faults::{FailingSync, Full};
+use super::faults::{FailingSync, Full, NO_ROOM};
 use crate::disk::{DiskError, DiskErrorKind, join, parent_of};
 
 pub(super) const SECTOR_BYTES: usize = 512;
@@ -334,7 +334,7 @@ impl State {
     }
 
     fn no_room(op: &'static str, path: &str) -> DiskError {
-        let cause = io::Error::new(io::ErrorKind::StorageFull, "injected: no space left");
+        let cause = io::Error::new(io::ErrorKind::StorageFull, NO_ROOM);
         DiskError::new(op, path, cause).with_kind(DiskErrorKind::Full)
     }
 
