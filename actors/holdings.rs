@@ -5,13 +5,16 @@
 //! together into the next. When most of the log is history, what is held is said anew and the front is
 //! let go.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::pin_tracker::Held;
 use ipfs_kit_store::disk::Disk;
-use ipfs_kit_store::wal::{Record, Replayed, Wal, WalError, WalOptions};
+use ipfs_kit_store::wal::{CutTail, Record, Replayed, Wal, WalError, WalOptions};
 use tokio::sync::oneshot;
 
 use crate::ports::{Executor, WorkLane, work};
@@ -19,12 +22,19 @@ use crate::ports::{Executor, WorkLane, work};
 const DIR: &str = "holdings";
 const HELD: u8 = 1;
 const RELEASED: u8 = 2;
-const SEGMENT_BYTES: u64 = 1024 * 1024;
 const BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Records in one batch; each is under 200 bytes.
 const BATCH_RECORDS: usize = 8192;
-/// Records beyond those that are needed before the log is written anew.
-const SLACK_RECORDS: usize = 16_384;
+
+/// When the log is written anew.
+#[derive(Clone, Copy)]
+struct Bounds {
+    segment_bytes: u64,
+    /// Records beyond those that are needed.
+    slack_records: usize,
+}
+
+const BOUNDS: Bounds = Bounds { segment_bytes: 1024 * 1024, slack_records: 16_384 };
 
 /// The records; clones are handles to the same ones.
 #[derive(Clone)]
@@ -42,6 +52,7 @@ struct Inner {
     /// With the assignment that each is held for.
     held: BTreeMap<Cid, u64>,
     records: usize,
+    slack_records: usize,
 }
 
 /// What one record says of a root.
@@ -67,12 +78,21 @@ impl Holdings {
         executor: Arc<dyn Executor>,
         identity: [u8; 16],
     ) -> Result<Self, WalError> {
+        Self::open_within(BOUNDS, disk, executor, identity)
+    }
+
+    fn open_within(
+        bounds: Bounds,
+        disk: Arc<dyn Disk>,
+        executor: Arc<dyn Executor>,
+        identity: [u8; 16],
+    ) -> Result<Self, WalError> {
+        let Bounds { segment_bytes, slack_records } = bounds;
         let mut held = BTreeMap::new();
         let mut records = 0;
-        let options =
-            WalOptions { identity, segment_bytes: SEGMENT_BYTES, max_batch_bytes: BATCH_BYTES_MAX };
+        let options = WalOptions { identity, segment_bytes, max_batch_bytes: BATCH_BYTES_MAX };
         let mut unreadable = 0u64;
-        let (wal, _) = Wal::open(disk, DIR, options, &mut |record: Replayed<'_>| {
+        let (wal, recovery) = Wal::open(disk, DIR, options, &mut |record: Replayed<'_>| {
             records += 1;
             match Entry::read(&record) {
                 Some(entry) => entry.apply(&mut held),
@@ -84,7 +104,11 @@ impl Holdings {
         if unreadable > 0 {
             tracing::warn!(unreadable, "records of held roots were skipped");
         }
-        let inner = Arc::new(Mutex::new(Inner { wal, held, records }));
+        if let Some(CutTail { segment, offset }) = recovery.cut {
+            // What it said of a root is found out again: the tracker compares with what is asked.
+            tracing::warn!(segment, offset, "cut the end off the records of held roots");
+        }
+        let inner = Arc::new(Mutex::new(Inner { wal, held, records, slack_records }));
         Ok(Self { executor, inner, waiting: Arc::default(), failure: Arc::default() })
     }
 
@@ -161,7 +185,7 @@ impl Inner {
                 let _ = done.send(result.clone());
             }
         }
-        if self.records > 2 * self.held.len() + SLACK_RECORDS
+        if self.records > 2 * self.held.len() + self.slack_records
             && let Err(reason) = self.rewrite()
         {
             tracing::warn!(%reason, "the records of held roots stay long");

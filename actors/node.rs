@@ -313,6 +313,15 @@ fn open_stores(settings: &NodeSettings, world: &World) -> Result<Stores, StartEr
     for damaged in &report.damaged {
         tracing::error!(?damaged, "a block has decayed; another copy will be fetched");
     }
+    for cut in &report.cut {
+        tracing::warn!(
+            ?cut,
+            "a write that was not synced was interrupted here, or the last one decayed"
+        );
+    }
+    if let Some(cut) = report.leases_cut {
+        tracing::warn!(?cut, "the last change of a lease was interrupted, or it decayed");
+    }
     let holdings = Holdings::open(Arc::clone(disk), Arc::clone(&world.executor), identity)?;
     let journal = Journal::new(Arc::clone(disk), Arc::clone(&world.executor));
     let Some(membership) = &settings.membership else {

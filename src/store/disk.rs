@@ -18,7 +18,9 @@ use std::sync::Arc;
 pub use aligned::{ALIGN_BYTES, AlignedBuf, align_up};
 pub use real::RealDisk;
 #[cfg(any(test, feature = "testkit"))]
-pub use sim::{CrashReport, SimDisk};
+pub use sim::{Aftermath, CrashReport, Full, Loss, SimDisk};
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use sim::{NO_ROOM, SYNC_FAILED};
 
 /// What went wrong on the disk, as far as a caller can act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

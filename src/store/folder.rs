@@ -93,6 +93,8 @@ impl Folder {
                 FOLDER_VERSION
             }
         };
+        // What a killed process had renamed counts from now on, so it must outlive a power cut.
+        disk.sync_dir("")?;
         Ok(Self { disk, version, _lock: lock })
     }
 

@@ -9,6 +9,8 @@ pub mod disk;
 pub mod files;
 pub mod folder;
 pub mod raft_log;
+#[cfg(any(test, feature = "testkit"))]
+pub mod trials;
 pub mod wal;
 
 mod codec;

@@ -445,10 +445,19 @@ impl State {
         Ok(())
     }
 
+    /// What lets go of them is durable already, so a failure here must not make the caller believe
+    /// otherwise: unless it closes the log, the next compaction tries again.
     fn drop_dead_segments(&mut self) -> Result<(), RaftLogError> {
         // Later entries stand in later segments, so the first entry's is the oldest one in use.
         let keep = self.index.stored.front().map(|stored| stored.at.segment);
-        Ok(self.wal.truncate_front(keep.unwrap_or(self.wal.tail_segment()))?)
+        let dropped = self.wal.truncate_front(keep.unwrap_or(self.wal.tail_segment()));
+        match dropped {
+            Err(error) if self.wal.failure().is_none() => {
+                tracing::warn!(%error, "old segments of the log take room until it is compacted again");
+                Ok(())
+            }
+            other => Ok(other?),
+        }
     }
 
     fn entry(&self, index: u64) -> Result<Entry, RaftLogError> {

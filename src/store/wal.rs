@@ -62,7 +62,7 @@ pub enum WalError {
         /// The first failure.
         cause: String,
     },
-    /// The disk failed. A full disk leaves the log usable; any other failed write poisons it.
+    /// The disk failed. A full disk leaves the log usable; any other failed write or sync poisons it.
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
@@ -216,15 +216,29 @@ impl Wal {
     /// gap. The segment that is written to stays.
     ///
     /// # Errors
-    /// The disk's; the log stays usable and the call can be repeated.
+    /// As [`Wal::append`], since a batch is written first; a failed sync closes the log. After any other
+    /// failure the call can be repeated.
     pub fn truncate_front(&mut self, segment: u64) -> Result<(), WalError> {
         self.check_usable()?;
-        while let Some((&first, _)) = self.files.first_key_value() {
-            if first >= segment.min(self.tail.segment) {
-                break;
+        let keep = segment.min(self.tail.segment);
+        let dead: Vec<u64> = self.files.range(..keep).map(|(number, _)| *number).collect();
+        if !dead.is_empty() {
+            // What makes the front dispensable must not be the last batch: if that decays, it passes for
+            // a torn end.
+            self.append(&[])?;
+        }
+        for first in dead {
+            match self.disk.remove(&self.segment_path(first)) {
+                // An earlier call came this far.
+                Err(error) if error.is_not_found() => {}
+                other => other?,
             }
-            self.disk.remove(&self.segment_path(first))?;
-            self.disk.sync_dir(&self.dir)?;
+            if let Err(error) = self.disk.sync_dir(&self.dir) {
+                if error.kind == DiskErrorKind::Sync {
+                    self.poison(&error);
+                }
+                return Err(error.into());
+            }
             self.files.remove(&first);
         }
         Ok(())

@@ -94,6 +94,11 @@ impl RecordHeader {
     }
 }
 
+/// Whether a record may start here; the rest of its header decides.
+pub(super) fn is_record_start(bytes: &[u8]) -> bool {
+    bytes.starts_with(&RECORD_MAGIC.to_le_bytes())
+}
+
 /// Length on disk of a record.
 pub(super) fn record_bytes(key_len: usize, data_len: usize) -> u64 {
     ((RECORD_HEADER_BYTES + key_len + data_len) as u64).next_multiple_of(RECORD_UNIT_BYTES)

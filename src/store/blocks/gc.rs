@@ -16,7 +16,6 @@ use super::scan::scan;
 use super::writer::Purpose;
 use super::{BlockStore, Inner, Key, LeaseError, PutError, read, write};
 use crate::disk::{DiskError, Io, Open};
-use crate::files::FileError;
 
 /// A collection could not start or go on. No marked block is lost; start another one.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +33,6 @@ pub enum GcError {
     /// Moving a living block failed; what was deleted before stays deleted.
     #[error(transparent)]
     Put(#[from] PutError),
-    /// A tombstone file is unreadable; its segment was left as it is.
-    #[error(transparent)]
-    File(#[from] FileError),
     /// The lease log failed.
     #[error(transparent)]
     Lease(#[from] LeaseError),
@@ -80,8 +76,9 @@ pub struct SweepReport {
     pub moved_blocks: u64,
     /// Living blocks that turned out to be damaged; their segments were kept.
     pub damaged_blocks: u64,
-    /// Segments that should have been rewritten, but the disk has no room for the copies; another
-    /// collection tries again.
+    /// Segments that should have been rewritten, but the disk has no room for the copies, or not even
+    /// for the list of what was deleted; another collection tries again. A restart before that may
+    /// bring back what was deleted in them.
     pub postponed_segments: usize,
     /// It was cancelled; another collection continues.
     pub cancelled: bool,
@@ -138,7 +135,7 @@ impl GcSession {
     }
 
     /// Deletes every block that is neither marked nor protected, and frees segments. Durable on
-    /// return. `control` is asked between segments and every few blocks.
+    /// return but for what was [postponed](SweepReport::postponed_segments). `control` is asked between segments and every few blocks.
     ///
     /// # Errors
     /// See [`GcError`]; in every case marked blocks are safe.
@@ -175,7 +172,12 @@ impl GcSession {
             if report.cancelled {
                 break;
             }
-            self.inner.sweep_segment(*segment, &mut report, &mut ask)?;
+            self.inner.sweep_segment(*segment, &mut report, &mut ask).inspect_err(|error| {
+                // Whatever failed to become durable, nothing may rest on it.
+                if let GcError::Disk(error) = error {
+                    self.inner.poison_if_final(error);
+                }
+            })?;
             if report.cancelled {
                 break;
             }
@@ -188,8 +190,10 @@ impl GcSession {
 #[derive(Debug, Default)]
 struct Sorted {
     living: Vec<(Key, Slot)>,
-    /// Units of everything else: deleted now or before, or superseded by a copy elsewhere.
+    /// Units of what was deleted, now or before.
     dead: BTreeSet<u32>,
+    /// Units of what has another copy elsewhere, which may not be durable yet.
+    superseded: BTreeSet<u32>,
 }
 
 impl Inner {
@@ -207,20 +211,32 @@ impl Inner {
         report: &mut SweepReport,
         ask: &mut dyn FnMut(&SweepReport) -> SweepControl,
     ) -> Result<(), GcError> {
-        let tombstones = self.read_tombstones(segment)?;
+        let tombstones = self.read_tombstones(segment)?.unwrap_or_default();
         let mut sorted = Sorted { dead: tombstones, ..Sorted::default() };
         self.each_listing(segment, &mut |listing| {
             self.sort(segment, &listing, &mut sorted, report)
         })?;
         let Some(stat) = read(&self.catalog).segments.get(&segment).copied() else { return Ok(()) };
-        if sorted.living.is_empty() {
+        let bury = self.bury_superseded(&mut sorted)?;
+        if sorted.living.is_empty() && bury {
             return Ok(self.drop_segment(segment, report)?);
         }
         if sorted.dead.len() > stat.tombstones {
-            self.write_tombstones(segment, &sorted.dead)?;
+            match self.write_tombstones(segment, &sorted.dead) {
+                // Go on: segments without any life need no room to be deleted.
+                Err(error) if error.is_full() => {
+                    report.postponed_segments += 1;
+                    return Ok(());
+                }
+                other => other?,
+            }
             if let Some(stat) = write(&self.catalog).segments.get_mut(&segment) {
                 stat.tombstones = sorted.dead.len();
             }
+        }
+        if !bury {
+            report.postponed_segments += 1;
+            return Ok(());
         }
         let threshold = stat.bytes / 100 * u64::from(self.options.rewrite_below_percent);
         let living_bytes: u64 = sorted.living.iter().map(|(_, slot)| u64::from(slot.len)).sum();
@@ -228,7 +244,6 @@ impl Inner {
             return Ok(());
         }
         match self.move_living(segment, &sorted.living, report, ask) {
-            // Go on: segments without any life need no room to be deleted.
             Err(GcError::Put(PutError::Disk(error))) if error.is_full() => {
                 report.postponed_segments += 1;
                 Ok(())
@@ -249,9 +264,28 @@ impl Inner {
                 report.removed_bytes += u64::from(listing.len);
                 sorted.dead.insert(listing.unit);
             }
+            None if slot.is_some() && !sorted.dead.contains(&listing.unit) => {
+                sorted.superseded.insert(listing.unit);
+            }
             None => {
                 sorted.dead.insert(listing.unit);
             }
+        }
+    }
+
+    /// Counts what has another copy among the dead, once that copy is durable. `false` where the disk
+    /// has no room for it: then the one here is still needed.
+    fn bury_superseded(&self, sorted: &mut Sorted) -> Result<bool, GcError> {
+        if sorted.superseded.is_empty() {
+            return Ok(true);
+        }
+        match self.sync() {
+            Ok(()) => {
+                sorted.dead.append(&mut sorted.superseded);
+                Ok(true)
+            }
+            Err(PutError::Disk(error)) if error.is_full() => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

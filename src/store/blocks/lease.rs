@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{BlockStore, Key, lock, write};
 use crate::codec::Fields;
 use crate::disk::Disk;
-use crate::wal::{Record, Replayed, Wal, WalError, WalOptions};
+use crate::wal::{CutTail, Record, Replayed, Wal, WalError, WalOptions};
 
 /// How many leases there may be at once.
 pub const MAX_LEASES: usize = 16_384;
@@ -115,7 +115,10 @@ impl Table {
             GRANT => self.insert(parse_grant(LeaseId(id), &mut fields)?),
             EXTEND => {
                 let until = parse_until(&mut fields)?;
-                self.leases.get_mut(&LeaseId(id))?.until = until;
+                // What stands before a reset may speak of leases from segments that are gone.
+                if let Some(lease) = self.leases.get_mut(&LeaseId(id)) {
+                    lease.until = until;
+                }
             }
             RELEASE => self.remove(LeaseId(id)),
             _ => return None,
@@ -129,15 +132,14 @@ impl Leases {
         disk: Arc<dyn Disk>,
         dir: &str,
         identity: [u8; 16],
-    ) -> Result<Self, LeaseError> {
+    ) -> Result<(Self, Option<CutTail>), LeaseError> {
         let options =
             WalOptions { identity, segment_bytes: SEGMENT_BYTES, max_batch_bytes: MAX_BATCH_BYTES };
         let mut table = Table { next_id: 1, ..Table::default() };
-        // A torn tail needs no care here: an unacknowledged change of a lease may be lost.
-        let (wal, _) = Wal::open(disk, dir, options, &mut |record| {
+        let (wal, recovery) = Wal::open(disk, dir, options, &mut |record| {
             table.replay(&record).ok_or(LeaseError::Malformed)
         })?;
-        Ok(Self { wal, table })
+        Ok((Self { wal, table }, recovery.cut))
     }
 
     fn grant(

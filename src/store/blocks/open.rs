@@ -18,6 +18,7 @@ use crate::disk::{
     join,
 };
 use crate::files::TEMPORARY;
+use crate::wal::CutTail;
 
 /// How many findings of each sort a report lists.
 const MAX_FINDINGS: usize = 1000;
@@ -49,6 +50,12 @@ pub struct OpenReport {
     /// Damage behind the last known sync: writes that a crash interrupted, not acknowledged unless
     /// the very last sync decayed.
     pub cut: Vec<Finding>,
+    /// Segments whose list of deleted blocks is damaged: these blocks are back, as garbage for the next
+    /// collection.
+    pub undeleted: Vec<u32>,
+    /// Where the end of the lease log was cut off: a change of a lease that a crash interrupted, or
+    /// the last one, which has decayed.
+    pub leases_cut: Option<CutTail>,
 }
 
 /// The files of one segment number.
@@ -67,7 +74,8 @@ impl Inner {
     ) -> Result<(Self, OpenReport), OpenError> {
         check_options(&options)?;
         create_dir_durable(&*disk, dir)?;
-        let leases = Leases::open(Arc::clone(&disk), &join(dir, "leases"), options.identity)?;
+        let (leases, leases_cut) =
+            Leases::open(Arc::clone(&disk), &join(dir, "leases"), options.identity)?;
         let first = Frame::new(1, 1, 0, AlignedBuf::with_capacity(options.frame_bytes));
         let inner = Self {
             disk,
@@ -84,7 +92,8 @@ impl Inner {
             trouble: Mutex::new(None),
             leases: Mutex::new(leases),
         };
-        inner.load()
+        let (inner, report) = inner.load()?;
+        Ok((inner, OpenReport { leases_cut, ..report }))
     }
 
     fn load(mut self) -> Result<(Self, OpenReport), OpenError> {
@@ -156,8 +165,10 @@ impl Inner {
         files: Files,
         report: &mut OpenReport,
     ) -> Result<(), OpenError> {
-        let tombstones =
-            if files.tombstones { self.read_tombstones(segment)? } else { BTreeSet::new() };
+        let tombstones = self.read_tombstones(segment)?.unwrap_or_else(|| {
+            report.undeleted.push(segment);
+            BTreeSet::new()
+        });
         let listing = if files.listing { self.read_listing(segment)? } else { None };
         let ListingFile { end, entries } = match listing {
             Some(listing) => listing,

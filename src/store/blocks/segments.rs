@@ -87,22 +87,23 @@ impl Inner {
         write_record(&*self.disk, &path, TOMBSTONES_MAGIC, VERSION, &payload)
     }
 
-    /// The deleted records of a segment.
-    ///
-    /// # Errors
-    /// A damaged file is an error: without it deleted blocks would come back.
-    pub(super) fn read_tombstones(&self, segment: u32) -> Result<BTreeSet<u32>, FileError> {
+    /// The deleted records of a segment, or `None` where the file that names them is damaged: then they
+    /// are back, as garbage for the next collection.
+    pub(super) fn read_tombstones(&self, segment: u32) -> Result<Option<BTreeSet<u32>>, DiskError> {
         let path = self.path(segment, TOMBSTONES_SUFFIX);
-        let Some(record) =
-            read_record(&*self.disk, &path, TOMBSTONES_MAGIC, MAX_LISTING_FILE_BYTES)?
-        else {
-            return Ok(BTreeSet::new());
+        let record = match read_record(&*self.disk, &path, TOMBSTONES_MAGIC, MAX_LISTING_FILE_BYTES)
+        {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(Some(BTreeSet::new())),
+            Err(FileError::Disk(error)) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, segment, "deleted blocks are back until the next collection");
+                return Ok(None);
+            }
         };
         let mut fields = Fields::new(&record.payload);
-        if fields.u32() != Some(segment) {
-            return Err(FileError::Corrupt { path, what: "it belongs to another segment" });
-        }
-        Ok(std::iter::from_fn(|| fields.u32()).collect())
+        let own = record.version == VERSION && fields.u32() == Some(segment);
+        Ok(own.then(|| std::iter::from_fn(|| fields.u32()).collect()))
     }
 
     /// Deletes a segment, durably, and then what described it.

@@ -2,6 +2,7 @@
 
 mod collect;
 mod crash;
+mod faults;
 mod leases;
 
 use std::sync::Arc;

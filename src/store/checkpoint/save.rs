@@ -57,9 +57,10 @@ impl Checkpoints {
         manifest: Manifest,
         hashes: &ChunkHashes,
     ) -> Result<Manifest, CheckpointError> {
+        // Before the manifest: one without its data would look like decay, and push out a good one.
+        self.disk.sync_dir(&self.dir)?;
         let (version, payload) = manifest::encode(&manifest, hashes);
         let path = self.path(sequence, MANIFEST_SUFFIX);
-        // Its folder sync makes the data file's name durable too.
         write_record(&*self.disk, &path, MAGIC, version, &payload)?;
         let dropped = {
             let mut catalog = self.catalog();

@@ -1,5 +1,7 @@
 //! Atomic saving, falling back, and resumable transfer, through crashes.
 
+mod faults;
+
 use std::io::{Read, Write};
 
 use super::*;

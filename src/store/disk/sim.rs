@@ -6,6 +6,7 @@
 //! for every unsynced creation, rename and removal. The same seed and the same calls give the same
 //! bytes.
 
+mod faults;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,8 @@ mod tests;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use self::faults::{Aftermath, CrashReport, Full, Loss};
+pub(crate) use self::faults::{NO_ROOM, SYNC_FAILED};
 use self::state::{Change, Node, State, Step};
 use super::{
     Disk, DiskError, DiskErrorKind, DiskFile, DiskLock, Io, Listed, ListedKind, Open, Space,
@@ -23,19 +26,6 @@ use super::{
 #[derive(Clone)]
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
-}
-
-/// What a crash did to the unsynced part.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CrashReport {
-    /// Unsynced writes that reached the disk whole.
-    pub writes_kept: usize,
-    /// Unsynced writes that left no trace.
-    pub writes_dropped: usize,
-    /// Unsynced writes of which a part reached the disk.
-    pub writes_torn: usize,
-    /// Unsynced creations, renames and removals that were undone.
-    pub names_undone: usize,
 }
 
 impl std::fmt::Debug for SimDisk {
@@ -54,57 +44,6 @@ impl SimDisk {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic of another test thread leaves plain data behind; it is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Cuts the power and turns the machine on again: unsynced data is kept, dropped or torn, open
-    /// handles and locks are dead, pending faults are cleared.
-    pub fn crash(&self) -> CrashReport {
-        self.state().crash()
-    }
-
-    /// Ends the process only: handles and locks are dead, but every write survives.
-    pub fn kill_process(&self) {
-        self.state().kill_process();
-    }
-
-    /// Changes made so far (writes, syncs, names); the unit of [`SimDisk::stop_after`].
-    #[must_use]
-    pub fn changes(&self) -> u64 {
-        self.state().changes
-    }
-
-    /// Lets `n` more changes succeed. The next one fails, half done, and so does everything after
-    /// it until [`SimDisk::crash`].
-    pub fn stop_after(&self, n: u64) {
-        let mut state = self.state();
-        state.stop_at = Some(state.changes + n);
-    }
-
-    /// Makes the `n`-th file sync from now (0 is the next) fail. What it should have made durable is
-    /// lost at a crash, and later syncs don't bring it back.
-    pub fn fail_sync_after(&self, n: u64) {
-        let mut state = self.state();
-        state.fail_sync_at = Some(state.syncs + n);
-    }
-
-    /// Bounds the sum of file lengths; growth beyond fails with [`DiskErrorKind::Full`].
-    pub fn set_capacity(&self, bytes: u64) {
-        self.state().capacity_bytes = bytes;
-    }
-
-    /// Flips one bit of a file, as a decaying medium does.
-    ///
-    /// # Errors
-    /// There is no such file or no such byte.
-    pub fn flip_bit(&self, path: &str, offset: u64, bit: u8) -> Result<(), DiskError> {
-        let mut state = self.state();
-        let inode = state.file_at("flip", path)?;
-        if state.flip(inode, offset, bit) {
-            Ok(())
-        } else {
-            let cause = io::Error::new(io::ErrorKind::UnexpectedEof, "no byte at this offset");
-            Err(DiskError::new("flip", path, cause))
-        }
     }
 
     /// A hash-ready dump of what reads see: every path with its bytes, sorted.
@@ -140,6 +79,7 @@ impl Disk for SimDisk {
             (Some(Node::File(inode)), _) => inode,
             (None, Open::Create) => {
                 state.require_dir("open", parent_of(path))?;
+                state.check_room_for_name("open", path)?;
                 let step = state.step("open", path)?;
                 let inode = state.new_inode();
                 let node = Node::File(inode);
@@ -203,6 +143,7 @@ impl Disk for SimDisk {
                 }
                 None => state.require_dir("create folder", parent_of(dir))?,
             }
+            state.check_room_for_name("create folder", dir)?;
         }
         let change = Change::Link { path: dir.to_owned(), node: Node::Dir };
         self.change_name("create folder", dir, change)
@@ -213,6 +154,12 @@ impl Disk for SimDisk {
         let mut state = self.state();
         state.require_dir("sync folder", dir)?;
         let step = state.step("sync folder", dir)?;
+        if let Some(aftermath) = state.name_sync_fails() {
+            if aftermath == Aftermath::Written {
+                state.sync_names(dir);
+            }
+            return Err(faults::sync_failed("sync folder", dir));
+        }
         if step == Step::Done || state.coin() {
             state.sync_names(dir);
         }
@@ -222,7 +169,7 @@ impl Disk for SimDisk {
     fn space(&self) -> Result<Space, DiskError> {
         let state = self.state();
         state.check_up("measure", "")?;
-        let free_bytes = state.capacity_bytes.saturating_sub(state.used_bytes());
+        let free_bytes = state.free_bytes();
         Ok(Space { total_bytes: state.capacity_bytes, free_bytes })
     }
 
@@ -310,7 +257,11 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let mut state = self.alive_for_writing("write")?;
-        state.check_room("write", &self.path, self.inode, offset + bytes.len() as u64)?;
+        let end = offset + bytes.len() as u64;
+        if let Err(full) = state.check_room("write", &self.path, self.inode, end) {
+            state.write_some_pages(self.inode, offset, bytes);
+            return Err(full);
+        }
         let step = state.step("write", &self.path)?;
         state.write(self.inode, offset, bytes);
         state.finish(step, "write", &self.path)
@@ -319,10 +270,9 @@ impl DiskFile for SimFile {
     fn sync(&self) -> Result<(), DiskError> {
         let mut state = self.alive("sync")?;
         let step = state.step("sync", &self.path)?;
-        if state.sync_fails() {
-            state.lose_unsynced(self.inode);
-            let cause = io::Error::other("injected: the device failed to sync");
-            return Err(DiskError::new("sync", &self.path, cause).with_kind(DiskErrorKind::Sync));
+        if let Some(aftermath) = state.sync_fails() {
+            state.end_failed_sync(self.inode, aftermath);
+            return Err(faults::sync_failed("sync", &self.path));
         }
         if step == Step::Done || state.coin() {
             state.sync_file(self.inode);

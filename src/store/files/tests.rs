@@ -1,5 +1,7 @@
 //! Atomic replacement under crashes; damage and length are refused.
 
+mod faults;
+
 use super::*;
 use crate::disk::SimDisk;
 

@@ -1,5 +1,7 @@
 //! The log against a model, through crashes at every change.
 
+mod faults;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -6,7 +6,7 @@ use crate::disk::{ALIGN_BYTES, AlignedBuf, DiskFile, Io, ListedKind, Open, align
 use std::sync::Arc;
 
 /// How much is read at once while looking for batches behind damage.
-const SEARCH_CHUNK_BYTES: usize = 1 << 20;
+const SEARCH_CHUNK_BYTES: u64 = 1 << 20;
 
 const FOLLOWED: &str = "a batch that others follow is damaged";
 
@@ -46,25 +46,21 @@ impl Wal {
     ) -> Result<Recovery, E> {
         let mut recovery = Recovery::default();
         let numbers = self.list_segments()?;
-        // A batch may follow nothing only in the oldest segment of a log whose front was deleted.
-        let mut chained = numbers.first() == Some(&1);
-        let mut suspect = (1, 0);
+        let oldest = numbers.first().copied().unwrap_or(1);
+        let mut suspect = (oldest, 0);
         for (index, &segment) in numbers.iter().enumerate() {
             let path = self.segment_path(segment);
             let file = self.disk.open(&path, Open::Write, Io::Direct).map_err(WalError::from)?;
             let len = file.len().map_err(WalError::from)?;
-            if chained {
-                self.check_link(&*file, segment, suspect)?;
-            }
+            self.check_link(&*file, segment, oldest, suspect)?;
             let end = self.replay(&*file, segment, len, &mut recovery, visit)?;
-            chained |= recovery.batches > 0;
             suspect = (segment, end);
             self.next_segment = segment + 1;
             self.files.insert(segment, Arc::clone(&file));
-            if index + 1 == numbers.len() {
-                self.settle_tail(&file, segment, end, &mut recovery)?;
-            }
+            let last = index + 1 == numbers.len();
+            self.settle_end(&*file, (segment, end, len), last, &mut recovery)?;
         }
+        self.rewrite_last_batch()?;
         // The names of the surviving segments may still be unsynced.
         self.disk.sync_dir(&self.dir).map_err(WalError::from)?;
         Ok(recovery)
@@ -87,21 +83,21 @@ impl Wal {
         }
     }
 
-    /// The first batch of a segment must name what survived of the segments before it; otherwise
-    /// the batch that it names, at `suspect`, is damaged. A segment without a first batch is judged
-    /// by the segment after it.
+    /// The first batch of a segment must name what survived of the segments before it, or one in a
+    /// segment that was deleted with the front; otherwise the batch that it names, at `suspect`, is
+    /// damaged. A segment without a first batch is judged by the segment after it.
     fn check_link(
         &self,
         file: &dyn DiskFile,
         segment: u64,
+        oldest: u64,
         suspect: (u64, u64),
     ) -> Result<(), WalError> {
-        match self.header_at(file, segment, 0)? {
-            Some((header, _)) if !header.follows(&self.tail) => {
-                Err(self.corrupt(suspect.0, suspect.1, FOLLOWED))
-            }
-            _ => Ok(()),
-        }
+        let Some((header, _)) = self.header_at(file, segment, 0)? else { return Ok(()) };
+        let first = self.tail == Tail::default();
+        let linked =
+            if first { header.previous_segment < oldest } else { header.follows(&self.tail) };
+        if linked { Ok(()) } else { Err(self.corrupt(suspect.0, suspect.1, FOLLOWED)) }
     }
 
     /// Shows the records of the segment's valid batches; returns the end of the last.
@@ -176,36 +172,43 @@ impl Wal {
         Ok((header.segment == segment && header.offset == offset).then_some((header, crc)))
     }
 
-    /// Decides what stands behind the last batch and where the next one goes.
-    fn settle_tail(
+    /// Decides what stands behind the last valid batch of a segment of `len` bytes, whose last valid
+    /// batch ends at `end`.
+    fn settle_end(
         &mut self,
-        file: &Arc<dyn DiskFile>,
-        segment: u64,
-        end: u64,
+        file: &dyn DiskFile,
+        (segment, end, len): (u64, u64, u64),
+        last: bool,
         recovery: &mut Recovery,
     ) -> Result<(), WalError> {
-        let len = file.len()?;
-        let kept_some = self.tail.segment == segment && end > 0;
-        match self.rest(&**file, segment, end, len)? {
+        if end > 0 {
+            // Whatever an earlier segment ends with was cut, and reported, before this one was begun.
+            recovery.cut = None;
+        }
+        match self.rest(file, segment, end, len)? {
             Rest::LaterBatch => return Err(self.corrupt(segment, end, FOLLOWED)),
             // The evidence stays, and no sector that may have been synced is written again.
-            Rest::Garbage => recovery.cut = Some(CutTail { segment, offset: end }),
-            Rest::Zeros if kept_some => self.tail_capacity = len,
-            Rest::Zeros => {
+            Rest::Garbage => {
+                recovery.cut.get_or_insert(CutTail { segment, offset: end });
+            }
+            Rest::Zeros if last && end > 0 => self.tail_capacity = len,
+            Rest::Zeros if last => {
                 // A creation that a crash interrupted before its first batch.
                 self.files.remove(&segment);
                 self.next_segment = segment;
                 self.disk.remove(&self.segment_path(segment))?;
             }
+            Rest::Zeros => {}
         }
-        if kept_some { self.rewrite_last_batch(&**file) } else { Ok(()) }
+        Ok(())
     }
 
     /// What a crashed process wrote but did not sync counts from now on, so it must be durable. A sync
     /// alone is not enough: after one that failed the kernel takes the bytes for written and never
     /// writes them again. Only the last batch can be in doubt, since each is synced before the next;
     /// the same bytes again do no harm wherever that write is torn.
-    fn rewrite_last_batch(&mut self, file: &dyn DiskFile) -> Result<(), WalError> {
+    fn rewrite_last_batch(&mut self) -> Result<(), WalError> {
+        let Some(file) = self.files.get(&self.tail.segment).cloned() else { return Ok(()) };
         let len_bytes = (self.tail.end - self.last_start) as usize;
         let mut frame = vec![0; len_bytes];
         if file.read_at(self.last_start, &mut frame)? != len_bytes {
@@ -224,7 +227,7 @@ impl Wal {
         from: u64,
         len: u64,
     ) -> Result<Rest, WalError> {
-        let mut chunk = vec![0; SEARCH_CHUNK_BYTES];
+        let mut chunk = vec![0; len.saturating_sub(from).min(SEARCH_CHUNK_BYTES) as usize];
         let mut rest = Rest::Zeros;
         let mut at = from;
         while at < len {
@@ -238,8 +241,10 @@ impl Wal {
                     continue;
                 }
                 rest = Rest::Garbage;
+                // At `from` itself stands the header of the batch that is torn or damaged.
                 let later = FrameHeader::parse(block).is_some_and(|(header, _)| {
-                    header.identity == self.options.identity
+                    offset > from
+                        && header.identity == self.options.identity
                         && (header.segment, header.offset) == (segment, offset)
                         && header.sequence > self.tail.sequence + 1
                 });

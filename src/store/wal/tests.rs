@@ -1,5 +1,7 @@
 //! Nothing acknowledged is lost at any crash point; damage is told from a torn tail.
 
+mod faults;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,6 +1,7 @@
 //! Collection deletes what nobody marked, keeps everything else, and survives crashes.
 
 use super::*;
+use crate::disk::Loss;
 
 fn keep_going(_: SweepProgress) -> SweepControl {
     SweepControl::Continue
@@ -238,18 +239,52 @@ fn a_damaged_living_block_keeps_its_segment_and_is_counted() {
 }
 
 #[test]
-fn damaged_tombstones_are_an_error_not_a_resurrection() {
+fn damaged_tombstones_are_named_and_cost_another_collection_only() {
     let disk = SimDisk::new(1);
+    let keep = |n: u64| !n.is_multiple_of(7);
     let (store, _) = open(&disk);
     store.put_many(&blocks(0..60)).unwrap();
-    collect(&store, 0..60, |n| !n.is_multiple_of(7)).unwrap();
-    let tombstones = disk
-        .list("blocks")
-        .unwrap()
-        .into_iter()
-        .find(|entry| entry.name.ends_with(".del"))
-        .unwrap();
-    disk.flip_bit(&format!("blocks/{}", tombstones.name), 20, 1).unwrap();
-    let refused = BlockStore::open(port(&disk), "blocks", OPTIONS);
-    assert!(matches!(refused, Err(OpenError::File(FileError::Corrupt { .. }))));
+    collect(&store, 0..60, keep).unwrap();
+    let listed = disk.list("blocks").unwrap();
+    let damaged = listed.iter().find(|entry| entry.name.ends_with(".del")).unwrap();
+    disk.flip_bit(&format!("blocks/{}", damaged.name), 20, 1).unwrap();
+    let (store, report) = open(&disk);
+    let segment = segments::number_of(&damaged.name, ".del").unwrap();
+    assert_eq!(report.undeleted, [segment]);
+    for (key, data) in blocks(0..60) {
+        assert!(store.get(key).unwrap().is_none_or(|found| found == data));
+    }
+    assert!(store.stat().unwrap().blocks > 51, "garbage is back");
+    collect(&store, 0..60, keep).unwrap();
+    for _ in 0..2 {
+        disk.crash();
+        let (store, report) = open(&disk);
+        assert_eq!(report.undeleted, [0; 0]);
+        expect_only(&store, 0..60, keep);
+    }
+}
+
+/// A copy that waits for a full disk is no reason to let go of the durable one.
+#[test]
+fn a_full_disk_lets_no_marked_block_go_before_its_copy_is_durable() {
+    let disk = SimDisk::new(1);
+    let keep = |n: u64| n % 7 == 1;
+    let (store, _) = open(&disk);
+    store.put_many(&blocks(0..60)).unwrap();
+    store.close().unwrap();
+    let used: u64 = disk.dump().iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    disk.set_capacity(used + 8000);
+    for _ in 0..3 {
+        let report = collect(&store, 0..60, keep).unwrap();
+        assert!(report.postponed_segments > 0, "copies find no room: {report:?}");
+        let now = disk.fork();
+        now.crash_with(Loss::All);
+        for (key, data) in blocks(0..60).into_iter().skip(1).step_by(7) {
+            assert_eq!(open(&now).0.get(key).unwrap(), Some(data));
+        }
+    }
+    disk.set_capacity(1 << 30);
+    collect(&store, 0..60, keep).unwrap();
+    disk.crash_with(Loss::All);
+    expect_only(&open(&disk).0, 0..60, keep);
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::CrashReport;
+use super::faults::{FailingSync, Full, NO_ROOM};
 use crate::disk::{DiskError, DiskErrorKind, join, parent_of};
 
-const SECTOR_BYTES: usize = 512;
+pub(super) const SECTOR_BYTES: usize = 512;
 
 /// What a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Change {
         }
     }
 
-    fn apply(&self, names: &mut BTreeMap<String, Node>) {
+    pub(super) fn apply(&self, names: &mut BTreeMap<String, Node>) {
         match self {
             Self::Link { path, node } => {
                 names.insert(path.clone(), *node);
@@ -64,13 +64,13 @@ pub(super) enum Step {
 
 /// File content; zeros beyond `bytes` up to `len` cost no memory.
 #[derive(Debug, Clone, Default)]
-struct Content {
-    bytes: Vec<u8>,
+pub(super) struct Content {
+    pub(super) bytes: Vec<u8>,
     len: usize,
 }
 
 impl Content {
-    fn write(&mut self, offset: usize, data: &[u8]) {
+    pub(super) fn write(&mut self, offset: usize, data: &[u8]) {
         // Zeros over zeros leave nothing to store: preallocated files stay small.
         let end = offset + data.len();
         if self.bytes.len() < end && !(offset >= self.bytes.len() && data.iter().all(|b| *b == 0)) {
@@ -82,9 +82,13 @@ impl Content {
         self.len = self.len.max(end);
     }
 
-    fn set_len(&mut self, len: usize) {
+    pub(super) fn set_len(&mut self, len: usize) {
         self.bytes.truncate(len);
         self.len = len;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     fn read(&self, offset: usize, buf: &mut [u8]) -> usize {
@@ -98,35 +102,45 @@ impl Content {
 }
 
 #[derive(Debug, Clone)]
-enum Unsynced {
-    Write { offset: usize, data: Vec<u8> },
+pub(super) enum Unsynced {
+    /// `order` counts the writes of the whole disk.
+    Write {
+        order: u64,
+        offset: usize,
+        data: Vec<u8>,
+    },
     SetLen(usize),
 }
 
-#[derive(Debug, Default)]
-struct Inode {
-    seen: Content,
-    durable: Content,
-    unsynced: Vec<Unsynced>,
+#[derive(Debug, Clone, Default)]
+pub(super) struct Inode {
+    pub(super) seen: Content,
+    pub(super) durable: Content,
+    pub(super) unsynced: Vec<Unsynced>,
     handles: usize,
 }
 
+#[derive(Clone)]
 pub(super) struct State {
     rng: u64,
     /// Counts process lives; handles of an earlier one are dead.
     pub(super) epoch: u64,
     pub(super) changes: u64,
     pub(super) stop_at: Option<u64>,
-    pub(super) syncs: u64,
-    pub(super) fail_sync_at: Option<u64>,
+    pub(super) file_syncs: u64,
+    pub(super) name_syncs: u64,
+    pub(super) failing_sync: Option<FailingSync>,
     pub(super) capacity_bytes: u64,
+    /// From this many changes on there is no room.
+    pub(super) full_at: Option<(u64, Full)>,
     pub(super) locks: BTreeSet<String>,
     stopped: bool,
-    inodes: BTreeMap<u64, Inode>,
+    writes: u64,
+    pub(super) inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
-    seen: BTreeMap<String, Node>,
-    durable: BTreeMap<String, Node>,
-    unsynced_names: Vec<Change>,
+    pub(super) seen: BTreeMap<String, Node>,
+    pub(super) durable: BTreeMap<String, Node>,
+    pub(super) unsynced_names: Vec<Change>,
 }
 
 impl State {
@@ -136,11 +150,14 @@ impl State {
             epoch: 0,
             changes: 0,
             stop_at: None,
-            syncs: 0,
-            fail_sync_at: None,
+            file_syncs: 0,
+            name_syncs: 0,
+            failing_sync: None,
             capacity_bytes: 1 << 50,
+            full_at: None,
             locks: BTreeSet::new(),
             stopped: false,
+            writes: 0,
             inodes: BTreeMap::new(),
             next_inode: 0,
             seen: BTreeMap::new(),
@@ -158,7 +175,7 @@ impl State {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         (self.random() % n.max(1) as u64) as usize
     }
 
@@ -245,7 +262,7 @@ impl State {
         }
     }
 
-    fn inode(&mut self, inode: u64) -> &mut Inode {
+    pub(super) fn inode(&mut self, inode: u64) -> &mut Inode {
         self.inodes.entry(inode).or_default()
     }
 
@@ -291,11 +308,34 @@ impl State {
         end: u64,
     ) -> Result<(), DiskError> {
         let growth = end.saturating_sub(self.len(inode));
-        if growth == 0 || self.used_bytes() + growth <= self.capacity_bytes {
-            return Ok(());
+        let fits = growth == 0 || self.used_bytes() + growth <= self.capacity_bytes;
+        let refused = self.full().is_some_and(|full| full == Full::Everything || growth > 0);
+        if fits && !refused { Ok(()) } else { Err(Self::no_room(op, path)) }
+    }
+
+    pub(super) fn check_room_for_name(
+        &self,
+        op: &'static str,
+        path: &str,
+    ) -> Result<(), DiskError> {
+        if self.full().is_none() { Ok(()) } else { Err(Self::no_room(op, path)) }
+    }
+
+    pub(super) fn free_bytes(&self) -> u64 {
+        if self.full().is_some() {
+            0
+        } else {
+            self.capacity_bytes.saturating_sub(self.used_bytes())
         }
-        let cause = io::Error::new(io::ErrorKind::StorageFull, "injected: no space left");
-        Err(DiskError::new(op, path, cause).with_kind(DiskErrorKind::Full))
+    }
+
+    fn full(&self) -> Option<Full> {
+        self.full_at.filter(|(at, _)| self.changes >= *at).map(|(_, full)| full)
+    }
+
+    fn no_room(op: &'static str, path: &str) -> DiskError {
+        let cause = io::Error::new(io::ErrorKind::StorageFull, NO_ROOM);
+        DiskError::new(op, path, cause).with_kind(DiskErrorKind::Full)
     }
 
     pub(super) fn read(&self, inode: u64, offset: u64, buf: &mut [u8]) -> usize {
@@ -303,22 +343,18 @@ impl State {
     }
 
     pub(super) fn write(&mut self, inode: u64, offset: u64, data: &[u8]) {
+        self.writes += 1;
+        let order = self.writes;
         let file = self.inode(inode);
         let offset = offset as usize;
         file.seen.write(offset, data);
-        file.unsynced.push(Unsynced::Write { offset, data: data.to_vec() });
+        file.unsynced.push(Unsynced::Write { order, offset, data: data.to_vec() });
     }
 
     pub(super) fn set_len(&mut self, inode: u64, len: u64) {
         let file = self.inode(inode);
         file.seen.set_len(len as usize);
         file.unsynced.push(Unsynced::SetLen(len as usize));
-    }
-
-    pub(super) fn sync_fails(&mut self) -> bool {
-        let ordinal = self.syncs;
-        self.syncs += 1;
-        self.fail_sync_at.take_if(|at| *at == ordinal).is_some()
     }
 
     pub(super) fn sync_file(&mut self, inode: u64) {
@@ -328,17 +364,15 @@ impl State {
         }
     }
 
-    /// A failed sync: the kernel marks the pages clean, so nobody writes them again.
-    pub(super) fn lose_unsynced(&mut self, inode: u64) {
-        self.inode(inode).unsynced.clear();
-    }
-
     pub(super) fn flip(&mut self, inode: u64, offset: u64, bit: u8) -> bool {
         let file = self.inode(inode);
         let mut found = false;
         for content in [&mut file.seen, &mut file.durable] {
-            if let Some(byte) = content.bytes.get_mut(offset as usize) {
-                *byte ^= 1 << (bit % 8);
+            let at = offset as usize;
+            if at < content.len {
+                // Zeros at the end are not stored.
+                content.bytes.resize(content.bytes.len().max(at + 1), 0);
+                content.bytes[at] ^= 1 << (bit % 8);
                 found = true;
             }
         }
@@ -369,71 +403,14 @@ impl State {
         self.locks.clear();
         self.stopped = false;
         self.stop_at = None;
-        self.fail_sync_at = None;
-    }
-
-    pub(super) fn crash(&mut self) -> CrashReport {
-        let mut report = CrashReport::default();
-        self.kill_process();
-        for change in std::mem::take(&mut self.unsynced_names) {
-            if self.coin() {
-                change.apply(&mut self.durable);
-            } else {
-                report.names_undone += 1;
-            }
-        }
-        let mut inodes = std::mem::take(&mut self.inodes);
-        for file in inodes.values_mut() {
-            for change in std::mem::take(&mut file.unsynced) {
-                self.keep_some(&mut file.durable, &change, &mut report);
-            }
-            file.seen = file.durable.clone();
-        }
-        // Names whose folder was never durable are unreachable, and so are nameless files.
-        let durable = self.durable.clone();
-        self.durable.retain(|path, _| {
-            std::iter::successors(Some(parent_of(path)), |dir| {
-                (!dir.is_empty()).then(|| parent_of(dir))
-            })
-            .all(|dir| dir.is_empty() || durable.get(dir) == Some(&Node::Dir))
-        });
-        self.seen.clone_from(&self.durable);
-        inodes.retain(|inode, _| self.durable.values().any(|node| *node == Node::File(*inode)));
-        self.inodes = inodes;
-        report
-    }
-
-    fn keep_some(&mut self, durable: &mut Content, change: &Unsynced, report: &mut CrashReport) {
-        let fate = self.below(4);
-        let (offset, data) = match change {
-            Unsynced::Write { offset, data } if fate > 1 => (*offset, data),
-            _ if fate == 0 => {
-                report.writes_dropped += 1;
-                return;
-            }
-            _ => {
-                report.writes_kept += 1;
-                return apply(durable, change);
-            }
-        };
-        report.writes_torn += 1;
-        if fate == 2 {
-            let cut = self.below(data.len());
-            durable.write(offset, &data[..cut]);
-        } else {
-            // The device may write sectors in any order.
-            for (index, sector) in data.chunks(SECTOR_BYTES).enumerate() {
-                if self.coin() {
-                    durable.write(offset + index * SECTOR_BYTES, sector);
-                }
-            }
-        }
+        self.failing_sync = None;
+        self.full_at = None;
     }
 }
 
-fn apply(content: &mut Content, change: &Unsynced) {
+pub(super) fn apply(content: &mut Content, change: &Unsynced) {
     match change {
-        Unsynced::Write { offset, data } => content.write(*offset, data),
+        Unsynced::Write { offset, data, .. } => content.write(*offset, data),
         Unsynced::SetLen(len) => content.set_len(*len),
     }
 }
