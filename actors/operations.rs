@@ -21,8 +21,10 @@ use crate::supervision::AskError;
 
 mod adding;
 mod content;
+mod health;
 mod index;
 mod members;
+mod metrics;
 mod own_pins;
 mod pins;
 mod status;
@@ -51,12 +53,14 @@ pub struct Operations {
     role: Shared<Role>,
     /// Members that content was read from a moment ago.
     recent: Shared<Option<(Instant, Vec<NodeId>)>>,
+    /// Pins as they were counted a moment ago.
+    tallies: Shared<Option<(Instant, metrics::Tallies)>>,
 }
 
 impl Operations {
     /// Over the node's shells.
     pub fn new(parts: Parts, role: Shared<Role>) -> Self {
-        Self { parts, role, recent: Shared::new(None) }
+        Self { parts, role, recent: Shared::new(None), tallies: Shared::new(None) }
     }
 
     /// The node's shells.
@@ -199,6 +203,8 @@ impl Operations {
         match info.name {
             ops::Status::NAME => typed::<ops::Status, _>(request, |_| self.status()).await,
             ops::Actors::NAME => typed::<ops::Actors, _>(request, |_| self.actors()).await,
+            ops::Health::NAME => typed::<ops::Health, _>(request, |_| self.health()).await,
+            ops::Metrics::NAME => typed::<ops::Metrics, _>(request, |_| self.metrics()).await,
             ops::PinAdd::NAME => typed::<ops::PinAdd, _>(request, |r| self.pin_add(r)).await,
             ops::PinRm::NAME => typed::<ops::PinRm, _>(request, |r| self.pin_rm(r)).await,
             ops::PinLs::NAME => typed::<ops::PinLs, _>(request, |r| self.pin_ls(r)).await,

@@ -4,4 +4,5 @@ pub mod clock;
 pub mod entropy;
 pub mod executor;
 pub mod network;
+pub mod process;
 pub mod rival;

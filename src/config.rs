@@ -83,6 +83,8 @@ pub struct ApiSettings {
     pub listen: ApiAddress,
     /// Whether it may be reached from other machines. There is no encryption on it.
     pub expose: bool,
+    /// Whether `/metrics` may be read without the token.
+    pub open_metrics: bool,
 }
 
 /// How much disk the blocks may take.

@@ -33,7 +33,7 @@ use crate::adapters::network::Libp2pNetwork;
 use crate::adapters::rival;
 use crate::config::{ApiAddress, HostPort, Settings};
 use crate::http::folder::{self as api_folder, ApiToken};
-use crate::http::{self, BindError, Exposure, Listener};
+use crate::http::{self, BindError, Exposure, Listener, MetricsAccess};
 
 /// The node's secret key: 64 hexadecimal digits, readable by its owner only.
 pub const KEY_FILE: &str = "identity.key";
@@ -465,13 +465,17 @@ fn api_interface(settings: &Settings, first: Listener, token: ApiToken) -> Inter
     let first = Rc::new(RefCell::new(Some(first)));
     let (folder, exposure) = (settings.folder.clone(), exposure(settings));
     let address = settings.api.listen.clone();
+    let access = match settings.api.open_metrics {
+        true => MetricsAccess::Anybody,
+        false => MetricsAccess::Token,
+    };
     Box::new(move |handle| {
         let (first, folder, address) = (Rc::clone(&first), folder.clone(), address.clone());
         let token = token.clone();
         ChildSpec::task("api", move |ctx| {
             let (bound, folder, address) =
                 (first.borrow_mut().take(), folder.clone(), address.clone());
-            let router = http::router(Arc::clone(&handle), token.clone());
+            let router = http::router(Arc::clone(&handle), token.clone(), access);
             async move {
                 let listener = match bound {
                     Some(listener) => listener,

@@ -137,6 +137,12 @@ pub static KEYS: &[Key] = &[
         "Whether api.listen may lead out of this machine; the token is all that protects it then.",
     ),
     key(
+        "api.open_metrics",
+        Form::Switch,
+        "false",
+        "Whether /metrics may be read without the token by whoever reaches api.listen.",
+    ),
+    key(
         "storage.max",
         Form::Size(MIB, 1024 * TIB),
         "100GiB",

@@ -83,7 +83,7 @@ fn sample(path: &str, variant: usize) -> &'static str {
         "raft.election_ticks" => ["20", "30", "40"][variant],
         "raft.heartbeat_ticks" => ["1", "3", "4"][variant],
         "gossip.enabled" => ["false", "true", "false"][variant],
-        "api.expose" => ["true", "false", "true"][variant],
+        "api.expose" | "api.open_metrics" => ["true", "false", "true"][variant],
         "pins.replicas_min" => ["1", "3", "1"][variant],
         "pins.replicas_max" => ["4", "5", "6"][variant],
         "pins.masters_hold" => ["always", "never", "auto"][variant],

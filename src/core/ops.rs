@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::health::NodeHealth;
 use crate::id::{Cid, ClusterId, NodeId, TokenId};
 use crate::member::{Liveness, RaftStanding, Role};
+use crate::metrics::NodeMetrics;
 use crate::pin::{ContentKind, Pin, ReplicaState};
 use crate::proto::Usage;
 
@@ -175,6 +177,8 @@ macro_rules! operations {
 operations! {
     Status = "status": Nothing => NodeStatus;
     Actors = "actors": Nothing => serde_json::Value;
+    Health = "health": Nothing => NodeHealth;
+    Metrics = "metrics": Nothing => NodeMetrics;
     PinAdd = "pin.add": PinAddRequest => PinInfo;
     PinRm = "pin.rm": CidRequest => PinRemoved;
     PinLs = "pin.ls": PinLsRequest => PinPage;

@@ -81,6 +81,18 @@ pub async fn kit(folder: &Path, args: &[&str], more: &[&str]) -> Ended {
     to_its_end(command).await
 }
 
+/// What any HTTP client gets from a node's API: status and text.
+pub async fn http_get(node: &Node, path: &str, token: Option<&str>) -> (u16, String) {
+    let address = std::fs::read_to_string(node.folder.join("api.addr")).unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut request = client.get(format!("http://{}{path}", address.trim()));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
 /// As [`kit`], started by another program that takes a command line.
 pub async fn kit_through(starter: &[&str], folder: &Path, args: &[&str]) -> Ended {
     to_its_end(wrapped(command(folder).args(args), starter)).await

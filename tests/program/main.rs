@@ -15,4 +15,6 @@ mod one_identity;
 #[cfg(test)]
 mod three_machines;
 #[cfg(test)]
+mod watched;
+#[cfg(test)]
 mod wrong_input;

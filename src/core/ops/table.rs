@@ -55,6 +55,7 @@ pub static ALL: &[OpInfo] = &[
         Site::Leader,
     )),
     streamed(op("get", "a file or directory as TAR", PATH, Component::Ipfs, Site::Local)),
+    op("health", "whether this node is live and ready", "{}", Component::Node, Site::Local),
     for_members(op(
         "index.find",
         "what was added, by name",
@@ -63,6 +64,7 @@ pub static ALL: &[OpInfo] = &[
         Site::Local,
     )),
     op("ls", "a directory's entries", PATH, Component::Ipfs, Site::Local),
+    op("metrics", "this node in figures", "{}", Component::Node, Site::Local),
     op(
         "node.leave",
         "move a member's pins away, then let it go",
