@@ -27,6 +27,7 @@ pub mod error;
 pub mod init;
 mod local;
 mod local_cluster;
+mod log;
 pub mod output;
 mod pin;
 pub mod progress;

@@ -5,14 +5,14 @@ use std::io::Write;
 use ipfs_kit_actors::cluster_manager::monitoring::Expelled;
 use ipfs_kit_actors::node::Ended;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::args::{Globals, UpArgs};
 use super::engine_error::{COPIED, engine_error};
 use super::error::{CliError, Done, Halt};
 use super::local_cluster::{self, LocalCluster, Timing};
+use super::log;
 use super::output::Output;
-use crate::config::{self, LogFormat, LogSettings};
+use crate::config;
 use crate::engine::{self, Running};
 
 /// Runs the command; must run within a `LocalSet`.
@@ -37,10 +37,10 @@ pub async fn run(
     }
     flags.extend(globals.api_flag());
     let loaded = config::load(&globals.sources(flags)).map_err(CliError::from)?;
+    log::init(&loaded.settings.log);
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        tracing::warn!("{warning}");
     }
-    init_log(&loaded.settings.log);
     let mut stop = StopSignals::new()?;
     let running = tokio::select! {
         biased;
@@ -59,7 +59,7 @@ fn announce(running: &Running, output: &mut Output<impl Write>) -> Result<(), Ha
     if let Some(admission) = &running.admission {
         text.push_str(&format!("joined as {}\n", admission.membership.node));
         for (addr, reason) in &admission.unreachable {
-            eprintln!("warning: the cluster can't reach this node at {addr}: {reason}");
+            tracing::warn!(%addr, %reason, "the cluster can't reach this node");
         }
     }
     output.prose(&text)?;
@@ -141,21 +141,6 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
-    }
-}
-
-fn init_log(settings: &LogSettings) {
-    // libp2p is chatty at `info`; what an operator needs of it is told by the network's own events.
-    let directives =
-        format!("{},libp2p=warn,libp2p_gossipsub=error,yamux=warn", settings.level.as_str());
-    let filter = EnvFilter::new(directives);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = match settings.format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-    };
-    if let Err(error) = set {
-        eprintln!("warning: the log can't be set up: {error}");
     }
 }
 

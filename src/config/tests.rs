@@ -89,7 +89,7 @@ fn sample(path: &str, variant: usize) -> &'static str {
         "pins.masters_hold" => ["always", "never", "auto"][variant],
         "weight" | "import.hash_threads" => ["1", "2", "auto"][variant],
         "import.profile" => ["unixfs-v0-2015", "unixfs-v1-2025", "unixfs-v0-2015"][variant],
-        "log.level" => ["debug", "trace", "error"][variant],
+        "log.level" => ["debug", "info,net=trace", "off,raft=error"][variant],
         "log.format" => ["json", "text", "json"][variant],
         other => panic!("add a sample for the new key {other}"),
     }

@@ -11,6 +11,8 @@ mod disk;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod one_identity;
 #[cfg(test)]
 mod three_machines;
