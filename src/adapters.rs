@@ -6,3 +6,4 @@ pub mod executor;
 pub mod network;
 pub mod process;
 pub mod rival;
+pub mod service_manager;

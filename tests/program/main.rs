@@ -15,6 +15,8 @@ mod logs;
 #[cfg(test)]
 mod one_identity;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod three_machines;
 #[cfg(test)]
 mod watched;
