@@ -29,6 +29,7 @@ mod local;
 mod local_cluster;
 mod log;
 pub mod output;
+mod pages;
 mod pin;
 pub mod progress;
 mod read;
@@ -73,6 +74,8 @@ pub fn run_client<W: Write>(globals: &Globals, command: ClientCommand, out: W) -
     match command {
         ClientCommand::Config(command) => return local::config(globals, &mut output, &command),
         ClientCommand::Version => return local::version(&mut output),
+        ClientCommand::Completions { shell } => return pages::completions(&mut output, shell),
+        ClientCommand::Man { dir } => return pages::man(&mut output, &dir),
         ClientCommand::Help(args) => return local::help(&mut output, &args),
         ClientCommand::Call(args) if args.list => return local::operations(&mut output),
         _ => {}
@@ -107,9 +110,11 @@ async fn run_verb<W: Write>(session: &mut Session<W>, command: ClientCommand) ->
         ClientCommand::Index(command) => status::index(session, command).await,
         ClientCommand::Actors => status::actors(session).await,
         ClientCommand::Call(args) => call::run(session, args).await,
-        ClientCommand::Config(_) | ClientCommand::Version | ClientCommand::Help(_) => {
-            unreachable!("they ran before a node was looked for")
-        }
+        ClientCommand::Config(_)
+        | ClientCommand::Version
+        | ClientCommand::Completions { .. }
+        | ClientCommand::Man { .. }
+        | ClientCommand::Help(_) => unreachable!("they ran before a node was looked for"),
     }
 }
 

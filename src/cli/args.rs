@@ -140,8 +140,18 @@ pub enum ClientCommand {
     /// Settings and where they come from
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Print the version
+    /// Print the versions of the program and of what it writes and speaks
     Version,
+    /// Print the completion script of a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a folder
+    Man {
+        /// Where to
+        dir: PathBuf,
+    },
     /// Help on a command or topic: config, exit-codes, errors
     Help(HelpArgs),
 }
