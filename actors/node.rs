@@ -142,6 +142,8 @@ pub struct Cluster {
     pub node: NodeId,
     /// This node's view.
     pub view: SharedView,
+    /// Typed calls.
+    pub rpc: Rpc,
     /// Consensus, where it runs here.
     pub consensus: ConsensusHandle,
     /// Commands go through it.

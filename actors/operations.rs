@@ -27,6 +27,7 @@ mod members;
 mod metrics;
 mod own_pins;
 mod pins;
+mod reach;
 mod status;
 mod tokens;
 
@@ -163,7 +164,7 @@ impl Operations {
     fn runs_here(&self, info: &OpInfo) -> bool {
         let consensus = self.parts.consensus();
         match info.site {
-            Site::Local => true,
+            Site::Local | Site::Any => true,
             // Whatever gets here without a cluster needs none.
             Site::Master | Site::Leader if self.parts.cluster.is_none() => true,
             Site::Master => consensus.is_some_and(|c| c.glance.read(|glance| glance.running)),
@@ -212,6 +213,15 @@ impl Operations {
                 typed::<ops::PinStatus, _>(request, |r| self.pin_status(r)).await
             }
             ops::NodeLs::NAME => typed::<ops::NodeLs, _>(request, |_| self.node_ls()).await,
+            ops::NodeClock::NAME => {
+                typed::<ops::NodeClock, _>(request, |_| self.node_clock()).await
+            }
+            ops::NodeProbe::NAME => {
+                typed::<ops::NodeProbe, _>(request, |r| self.node_probe(r)).await
+            }
+            ops::NodeReach::NAME => {
+                typed::<ops::NodeReach, _>(request, |_| self.node_reach()).await
+            }
             ops::NodeShow::NAME => typed::<ops::NodeShow, _>(request, |r| self.node_show(r)).await,
             ops::NodeRole::NAME => typed::<ops::NodeRole, _>(request, |r| self.node_role(r)).await,
             ops::NodeLeave::NAME => {

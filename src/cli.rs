@@ -22,6 +22,7 @@ mod call;
 pub mod client;
 mod cluster;
 pub mod demo;
+mod doctor;
 mod engine_error;
 pub mod error;
 pub mod init;
@@ -86,6 +87,14 @@ pub fn run_client<W: Write>(globals: &Globals, command: ClientCommand, out: W) -
         .build()
         .map_err(|error| CliError::new("E_INTERNAL", "cannot start").because(&error))?;
     runtime.block_on(async {
+        if matches!(command, ClientCommand::Doctor) {
+            return tokio::select! {
+                biased;
+                stopped = tokio::signal::ctrl_c() => Err(interrupted(stopped).into()),
+                () = deadline(globals.timeout) => Err(too_late().into()),
+                result = doctor::run(globals, &mut output) => result,
+            };
+        }
         let mut session = Session::open(globals, output)?;
         let verb = run_verb(&mut session, command);
         tokio::select! {
@@ -112,6 +121,7 @@ async fn run_verb<W: Write>(session: &mut Session<W>, command: ClientCommand) ->
         ClientCommand::Call(args) => call::run(session, args).await,
         ClientCommand::Config(_)
         | ClientCommand::Version
+        | ClientCommand::Doctor
         | ClientCommand::Completions { .. }
         | ClientCommand::Man { .. }
         | ClientCommand::Help(_) => unreachable!("they ran before a node was looked for"),

@@ -334,6 +334,7 @@ impl ClusterPart {
             id: membership.cluster,
             node,
             view: view.clone(),
+            rpc: rpc.clone(),
             consensus: handle.clone(),
             coordination: refs.coordination.clone(),
             outcomes,

@@ -135,6 +135,8 @@ pub enum ClientCommand {
     Index(IndexCommand),
     /// The node's live supervision tree
     Actors,
+    /// Look for what does not work: disk, ports, limits, clocks, the way to each member and back
+    Doctor,
     /// Call any operation by name with a JSON request
     Call(CallArgs),
     /// Settings and where they come from

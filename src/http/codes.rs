@@ -167,6 +167,7 @@ pub static CODES: &[Code] = &[
     code("E_TOO_LARGE", Class::Usage, "more than the bound for such a thing"),
     code("E_UNAUTHORISED", Class::Unauthorised, "no token, or a wrong one"),
     later(code("E_UNAVAILABLE", Class::Failure, "nobody who could answer is reachable now")),
+    code("E_UNHEALTHY", Class::Failure, "doctor found something that does not work"),
     code("E_UNKNOWN_OPERATION", Class::Usage, "there is no such operation"),
     later(code("E_UNREACHABLE", Class::NoQuorum, "no master could be reached")),
     later(code("E_UPLOAD", Class::Failure, "the node stopped taking an upload")),
