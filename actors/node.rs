@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::api::{self, AddEvent, AddOptions, Added, ByteRange, Failure, ImportSource, OpenFile};
 use crate::cluster_manager::coordination::Coordination;
-use crate::cluster_manager::monitoring::{Expelled, HeardOf};
+use crate::cluster_manager::monitoring::{Expelled, HeardOf, Session};
 use crate::cluster_manager::state_sync::Arrivals;
 use crate::consensus::{self, ConsensusHandle, RecoveryError};
 use crate::holdings::Holdings;
@@ -142,6 +142,8 @@ pub struct Cluster {
     pub node: NodeId,
     /// This node's view.
     pub view: SharedView,
+    /// Typed calls.
+    pub rpc: Rpc,
     /// Consensus, where it runs here.
     pub consensus: ConsensusHandle,
     /// Commands go through it.
@@ -158,6 +160,10 @@ pub struct Cluster {
     pub leader_hint: Shared<Option<NodeId>>,
     /// An address of this node at which others can't reach it.
     pub unreachable: Shared<Option<(String, String)>>,
+    /// The last answer of a leader to this node.
+    pub session: Shared<Option<Session>>,
+    /// How long a session lives without an answer.
+    pub lease: std::time::Duration,
 }
 
 impl Parts {

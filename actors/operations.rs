@@ -21,10 +21,13 @@ use crate::supervision::AskError;
 
 mod adding;
 mod content;
+mod health;
 mod index;
 mod members;
+mod metrics;
 mod own_pins;
 mod pins;
+mod reach;
 mod status;
 mod tokens;
 
@@ -51,12 +54,14 @@ pub struct Operations {
     role: Shared<Role>,
     /// Members that content was read from a moment ago.
     recent: Shared<Option<(Instant, Vec<NodeId>)>>,
+    /// Pins as they were counted a moment ago.
+    tallies: Shared<Option<(Instant, metrics::Tallies)>>,
 }
 
 impl Operations {
     /// Over the node's shells.
     pub fn new(parts: Parts, role: Shared<Role>) -> Self {
-        Self { parts, role, recent: Shared::new(None) }
+        Self { parts, role, recent: Shared::new(None), tallies: Shared::new(None) }
     }
 
     /// The node's shells.
@@ -159,7 +164,7 @@ impl Operations {
     fn runs_here(&self, info: &OpInfo) -> bool {
         let consensus = self.parts.consensus();
         match info.site {
-            Site::Local => true,
+            Site::Local | Site::Any => true,
             // Whatever gets here without a cluster needs none.
             Site::Master | Site::Leader if self.parts.cluster.is_none() => true,
             Site::Master => consensus.is_some_and(|c| c.glance.read(|glance| glance.running)),
@@ -199,6 +204,8 @@ impl Operations {
         match info.name {
             ops::Status::NAME => typed::<ops::Status, _>(request, |_| self.status()).await,
             ops::Actors::NAME => typed::<ops::Actors, _>(request, |_| self.actors()).await,
+            ops::Health::NAME => typed::<ops::Health, _>(request, |_| self.health()).await,
+            ops::Metrics::NAME => typed::<ops::Metrics, _>(request, |_| self.metrics()).await,
             ops::PinAdd::NAME => typed::<ops::PinAdd, _>(request, |r| self.pin_add(r)).await,
             ops::PinRm::NAME => typed::<ops::PinRm, _>(request, |r| self.pin_rm(r)).await,
             ops::PinLs::NAME => typed::<ops::PinLs, _>(request, |r| self.pin_ls(r)).await,
@@ -206,6 +213,15 @@ impl Operations {
                 typed::<ops::PinStatus, _>(request, |r| self.pin_status(r)).await
             }
             ops::NodeLs::NAME => typed::<ops::NodeLs, _>(request, |_| self.node_ls()).await,
+            ops::NodeClock::NAME => {
+                typed::<ops::NodeClock, _>(request, |_| self.node_clock()).await
+            }
+            ops::NodeProbe::NAME => {
+                typed::<ops::NodeProbe, _>(request, |r| self.node_probe(r)).await
+            }
+            ops::NodeReach::NAME => {
+                typed::<ops::NodeReach, _>(request, |_| self.node_reach()).await
+            }
             ops::NodeShow::NAME => typed::<ops::NodeShow, _>(request, |r| self.node_show(r)).await,
             ops::NodeRole::NAME => typed::<ops::NodeRole, _>(request, |r| self.node_role(r)).await,
             ops::NodeLeave::NAME => {

@@ -4,4 +4,6 @@ pub mod clock;
 pub mod entropy;
 pub mod executor;
 pub mod network;
+pub mod process;
 pub mod rival;
+pub mod service_manager;

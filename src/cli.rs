@@ -22,12 +22,15 @@ mod call;
 pub mod client;
 mod cluster;
 pub mod demo;
+mod doctor;
 mod engine_error;
 pub mod error;
 pub mod init;
 mod local;
 mod local_cluster;
+mod log;
 pub mod output;
+mod pages;
 mod pin;
 pub mod progress;
 mod read;
@@ -72,6 +75,8 @@ pub fn run_client<W: Write>(globals: &Globals, command: ClientCommand, out: W) -
     match command {
         ClientCommand::Config(command) => return local::config(globals, &mut output, &command),
         ClientCommand::Version => return local::version(&mut output),
+        ClientCommand::Completions { shell } => return pages::completions(&mut output, shell),
+        ClientCommand::Man { dir } => return pages::man(&mut output, &dir),
         ClientCommand::Help(args) => return local::help(&mut output, &args),
         ClientCommand::Call(args) if args.list => return local::operations(&mut output),
         _ => {}
@@ -82,6 +87,14 @@ pub fn run_client<W: Write>(globals: &Globals, command: ClientCommand, out: W) -
         .build()
         .map_err(|error| CliError::new("E_INTERNAL", "cannot start").because(&error))?;
     runtime.block_on(async {
+        if matches!(command, ClientCommand::Doctor) {
+            return tokio::select! {
+                biased;
+                stopped = tokio::signal::ctrl_c() => Err(interrupted(stopped).into()),
+                () = deadline(globals.timeout) => Err(too_late().into()),
+                result = doctor::run(globals, &mut output) => result,
+            };
+        }
         let mut session = Session::open(globals, output)?;
         let verb = run_verb(&mut session, command);
         tokio::select! {
@@ -106,9 +119,12 @@ async fn run_verb<W: Write>(session: &mut Session<W>, command: ClientCommand) ->
         ClientCommand::Index(command) => status::index(session, command).await,
         ClientCommand::Actors => status::actors(session).await,
         ClientCommand::Call(args) => call::run(session, args).await,
-        ClientCommand::Config(_) | ClientCommand::Version | ClientCommand::Help(_) => {
-            unreachable!("they ran before a node was looked for")
-        }
+        ClientCommand::Config(_)
+        | ClientCommand::Version
+        | ClientCommand::Doctor
+        | ClientCommand::Completions { .. }
+        | ClientCommand::Man { .. }
+        | ClientCommand::Help(_) => unreachable!("they ran before a node was looked for"),
     }
 }
 

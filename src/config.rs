@@ -17,6 +17,7 @@ pub use address::{ApiAddress, HostPort};
 pub use error::{ConfigError, Problem};
 pub use ipfs_kit_core::member::{HoldPolicy, Role};
 pub use load::{Entry, Flag, Loaded, Origin, Sources, load};
+pub use log_filter::{LogFilter, LogLevel};
 pub use write::{help_text, initial_file};
 
 pub mod address;
@@ -24,6 +25,7 @@ mod error;
 mod file;
 pub mod keys;
 mod load;
+mod log_filter;
 pub mod quantity;
 mod suggest;
 mod validate;
@@ -83,6 +85,8 @@ pub struct ApiSettings {
     pub listen: ApiAddress,
     /// Whether it may be reached from other machines. There is no encryption on it.
     pub expose: bool,
+    /// Whether `/metrics` may be read without the token.
+    pub open_metrics: bool,
 }
 
 /// How much disk the blocks may take.
@@ -190,39 +194,10 @@ impl ImportProfile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogSettings {
-    /// Least severe level that is written.
-    pub level: LogLevel,
+    /// Which lines are written.
+    pub level: LogFilter,
     /// Form of a line.
     pub format: LogFormat,
-}
-
-/// Severity, most severe first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Something failed.
-    Error,
-    /// Something may fail.
-    Warn,
-    /// Something changed.
-    Info,
-    /// What the node does.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// The name in configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
 }
 
 /// Form of a log line.

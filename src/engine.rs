@@ -33,7 +33,9 @@ use crate::adapters::network::Libp2pNetwork;
 use crate::adapters::rival;
 use crate::config::{ApiAddress, HostPort, Settings};
 use crate::http::folder::{self as api_folder, ApiToken};
-use crate::http::{self, BindError, Exposure, Listener};
+use crate::http::{self, BindError, Exposure, Listener, MetricsAccess};
+
+pub mod secrets;
 
 /// The node's secret key: 64 hexadecimal digits, readable by its owner only.
 pub const KEY_FILE: &str = "identity.key";
@@ -41,6 +43,8 @@ pub const KEY_FILE: &str = "identity.key";
 pub const JOIN_TOKEN_FILE: &str = "join.token";
 const INCARNATION_FILE: &str = "incarnation";
 const SMALL_FILE_BYTES_MAX: u64 = 16 * 1024;
+/// How long requests in flight may take when the node stops.
+const API_DRAIN: Duration = Duration::from_secs(15);
 /// How long the first `up` of a joining node asks the masters.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -72,6 +76,14 @@ pub enum EngineError {
         path: PathBuf,
         /// What should be in it.
         expected: &'static str,
+    },
+    /// A file that holds a secret is open to others.
+    #[error("{} is no secret: {exposure}", path.display())]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// To whom.
+        exposure: secrets::Exposure,
     },
     /// What the node remembers can't be read.
     #[error("what the node remembers can't be read")]
@@ -194,6 +206,7 @@ pub async fn start(settings: &Settings) -> Result<Running, EngineError> {
     let folder = settings.folder.clone();
     let disk = open_disk(&folder)?;
     let lock = open_folder(&folder, Arc::clone(&disk), Expect::Existing)?;
+    secrets::refuse_exposed(&folder)?;
     let keypair = read_key(&folder.join(KEY_FILE))?;
     let key = PeerKey(keypair.peer_key().into());
     let incarnation = next_incarnation(&*disk)?;
@@ -465,13 +478,17 @@ fn api_interface(settings: &Settings, first: Listener, token: ApiToken) -> Inter
     let first = Rc::new(RefCell::new(Some(first)));
     let (folder, exposure) = (settings.folder.clone(), exposure(settings));
     let address = settings.api.listen.clone();
+    let access = match settings.api.open_metrics {
+        true => MetricsAccess::Anybody,
+        false => MetricsAccess::Token,
+    };
     Box::new(move |handle| {
         let (first, folder, address) = (Rc::clone(&first), folder.clone(), address.clone());
         let token = token.clone();
         ChildSpec::task("api", move |ctx| {
             let (bound, folder, address) =
                 (first.borrow_mut().take(), folder.clone(), address.clone());
-            let router = http::router(Arc::clone(&handle), token.clone());
+            let router = http::router(Arc::clone(&handle), token.clone(), access);
             async move {
                 let listener = match bound {
                     Some(listener) => listener,
@@ -488,6 +505,7 @@ fn api_interface(settings: &Settings, first: Listener, token: ApiToken) -> Inter
                 }
             }
         })
+        .stop_deadline(API_DRAIN)
     })
 }
 

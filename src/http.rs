@@ -1,11 +1,15 @@
-//! The local HTTP API: a rendering of the operation registry, plus the streams that move content.
+//! The local HTTP API: a rendering of the operation registry, the streams that move content, and what
+//! watches over the node: `/healthz`, `/readyz`, `/metrics`.
 
 pub mod codes;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod folder;
 mod listener;
+mod meter;
+mod metrics;
 pub mod pipe;
+mod probes;
 mod range;
 mod server;
 mod streams;
@@ -14,4 +18,4 @@ pub mod tarball;
 pub mod wire;
 
 pub use listener::{BindError, Connection, Exposure, Listener};
-pub use server::{router, serve};
+pub use server::{MetricsAccess, router, serve};

@@ -250,7 +250,7 @@ impl Deps {
         let request = Request::Operation { name: forward.name, json: forward.json };
         let target = match forward.site {
             Site::Leader => self.leader_guess(forward.attempt),
-            Site::Master | Site::Local => self.master_guess(forward.attempt),
+            Site::Master | Site::Local | Site::Any => self.master_guess(forward.attempt),
         };
         let Some(node) = target.filter(|target| *target != self.node) else {
             return Err(ForwardError::Nowhere("no leader is known".into()));

@@ -82,6 +82,17 @@ pub struct Deps {
     pub leader_hint: Shared<Option<NodeId>>,
     /// When another member last accepted this run: as its leader, or by following this one.
     pub accepted: Shared<Option<Instant>>,
+    /// The last answer of a leader to this node; shown to users.
+    pub session: Shared<Option<Session>>,
+}
+
+/// A leader's answer to this node's heartbeat.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    /// When it came, on this node's clock.
+    pub at: Instant,
+    /// The log index that the leader was at.
+    pub index: u64,
 }
 
 /// Where reports of holders go on the leader.
@@ -514,6 +525,8 @@ impl Handler<Answered> for Monitoring {
         match answered.answer {
             Ok(HeartbeatReply::Welcome { beacon, unreachable }) => {
                 self.tries = 0;
+                let session = Session { at: Instant::now(), index: beacon.index };
+                self.deps.session.write(|shown| *shown = Some(session));
                 if answered.master != self.deps.node {
                     self.note_accepted();
                 }

@@ -238,6 +238,7 @@ impl ClusterPart {
         let heard = Shared::new(BTreeMap::new());
         let planner = Shared::new(None);
         let unreachable = Shared::new(None);
+        let session = Shared::new(None);
         let outcomes = Outcomes::new(handle.clone(), refs.coordination.clone());
         let timing = settings.timing;
         let (log, checkpoints) = stores.log.clone().expect("a member has a raft log");
@@ -286,6 +287,7 @@ impl ClusterPart {
             expelled: Arc::new(move |expelled| end(Ended::Expelled(expelled))),
             leader_hint: leader_hint.clone(),
             accepted: Shared::new(None),
+            session: session.clone(),
         };
         let consensus = consensus::Deps {
             node,
@@ -332,6 +334,7 @@ impl ClusterPart {
             id: membership.cluster,
             node,
             view: view.clone(),
+            rpc: rpc.clone(),
             consensus: handle.clone(),
             coordination: refs.coordination.clone(),
             outcomes,
@@ -340,6 +343,8 @@ impl ClusterPart {
             planner,
             leader_hint,
             unreachable,
+            session,
+            lease: Duration::from_millis(timing.lease_ms),
         };
         Self {
             cluster,

@@ -135,13 +135,25 @@ pub enum ClientCommand {
     Index(IndexCommand),
     /// The node's live supervision tree
     Actors,
+    /// Look for what does not work: disk, ports, limits, clocks, the way to each member and back
+    Doctor,
     /// Call any operation by name with a JSON request
     Call(CallArgs),
     /// Settings and where they come from
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Print the version
+    /// Print the versions of the program and of what it writes and speaks
     Version,
+    /// Print the completion script of a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a folder
+    Man {
+        /// Where to
+        dir: PathBuf,
+    },
     /// Help on a command or topic: config, exit-codes, errors
     Help(HelpArgs),
 }

@@ -3,7 +3,13 @@
 use std::io;
 
 use ipfs_kit_actors::membership::JoinFailure;
+use ipfs_kit_actors::node::StartError;
+use ipfs_kit_store::blocks::{LeaseError, OpenError};
+use ipfs_kit_store::checkpoint::CheckpointError;
+use ipfs_kit_store::files::FileError;
 use ipfs_kit_store::folder::FolderError;
+use ipfs_kit_store::raft_log::RaftLogError;
+use ipfs_kit_store::wal::WalError;
 
 use super::error::CliError;
 use crate::engine::EngineError;
@@ -56,12 +62,48 @@ pub fn engine_error(error: &EngineError) -> CliError {
         }
         EngineError::Spec(_) => ("E_USAGE", None),
         EngineError::File { .. } | EngineError::ApiFolder(_) => ("E_IO", None),
+        EngineError::Exposed { path, .. } => ("E_EXPOSED", Some(exposed_hint(path))),
+        EngineError::Start(error) if is_damage(error) => (
+            "E_CORRUPT",
+            Some(
+                "nothing was changed; check the disk, then restore the folder, or take the member out \
+                 (ipfs-kit node rm) and join anew with a new folder"
+                    .into(),
+            ),
+        ),
         EngineError::Start(_) | EngineError::Threads(_) => ("E_START", None),
     };
     let cli = CliError::new(code, error.to_string()).because_source(error);
     match hint {
         Some(hint) => cli.hint(hint),
         None => cli,
+    }
+}
+
+fn exposed_hint(path: &std::path::Path) -> String {
+    format!(
+        "chmod 600 {} and let it belong to the user who runs the node; if others may have read it, take \
+         the member out (ipfs-kit node rm) and join anew with a new folder",
+        path.display()
+    )
+}
+
+/// Whether what is stored is damaged, so that every further start fails in the same way.
+fn is_damage(error: &StartError) -> bool {
+    let wal =
+        |error: &WalError| matches!(error, WalError::Corrupt { .. } | WalError::Foreign { .. });
+    let file = |error: &FileError| !matches!(error, FileError::Disk(_));
+    match error {
+        StartError::Blocks(OpenError::File(error)) => file(error),
+        StartError::Blocks(OpenError::Leases(LeaseError::Wal(error)))
+        | StartError::Holdings(error)
+        | StartError::Log(RaftLogError::Wal(error)) => wal(error),
+        StartError::Blocks(OpenError::Leases(LeaseError::Malformed))
+        | StartError::Log(RaftLogError::Inconsistent { .. })
+        | StartError::Checkpoints(
+            CheckpointError::BadChunk { .. } | CheckpointError::BadManifest { .. },
+        ) => true,
+        _ => false,
     }
 }
 

@@ -70,6 +70,13 @@ impl CliError {
         self
     }
 
+    /// What failed and why, in one line.
+    pub fn summary(&self) -> String {
+        let mut parts = vec![self.what.as_str()];
+        parts.extend(self.causes.iter().map(String::as_str));
+        parts.join(": ")
+    }
+
     /// The stable code.
     pub fn code(&self) -> &str {
         &self.code

@@ -29,8 +29,6 @@ static OPERATIONS: &[Column] = &[
     Column::text("EXAMPLE", "/example"),
 ];
 
-static VERSION: &[Column] = &[Column::text("VERSION", "/version")];
-
 fn roles(row: &Value) -> String {
     match row["roles"].as_array() {
         Some(roles) if roles.len() == 3 => "everyone".to_owned(),
@@ -77,10 +75,23 @@ pub fn config<W: Write>(
 
 /// Runs `version`.
 pub fn version<W: Write>(out: &mut Output<W>) -> VerbResult {
-    let version = env!("CARGO_PKG_VERSION");
+    let versions = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "wire": ipfs_kit_net::WIRE_VERSION,
+        "messages": ipfs_kit_core::codec::VERSION,
+        "folder": ipfs_kit_store::folder::FOLDER_VERSION,
+        "platform": format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+    });
     match out.format() {
-        Format::Table => out.prose(&format!("ipfs-kit {version}\n"))?,
-        _ => out.record(&json!({ "version": version }), VERSION)?,
+        Format::Table => out.prose(&format!(
+            "ipfs-kit {}\nwire {}, messages {}, folder {}, {}\n",
+            text(&versions["version"]),
+            versions["wire"],
+            versions["messages"],
+            versions["folder"],
+            text(&versions["platform"]),
+        ))?,
+        _ => out.record(&versions, &[])?,
     }
     Ok(Done::Fully)
 }

@@ -258,6 +258,20 @@ fn some_verbs_need_no_node() {
     assert!(!run("config show").contains("ORIGIN"));
     assert_eq!(run("config path"), format!("{path}/config.yaml\n"));
     assert!(run("version").starts_with("ipfs-kit "));
+    for word in ["wire", "messages", "folder"] {
+        assert!(run("version").contains(&format!("{word} ")), "{word}");
+        let as_json: Value = serde_json::from_str(&run("--output json version")).unwrap();
+        assert!(as_json[word].as_u64().is_some_and(|number| number > 0), "{as_json}");
+    }
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = run(&format!("completions {shell}"));
+        assert!(script.contains("replicas") && script.contains("token"), "{shell}");
+    }
+    let pages = format!("{path}/pages");
+    run(&format!("man {pages}"));
+    let page = |name: &str| std::fs::read_to_string(format!("{pages}/{name}.1")).unwrap();
+    assert!(page("ipfs-kit").contains(".TH ipfs-kit 1"));
+    assert!(page("ipfs-kit-pin-add").contains("replicas"));
     assert!(run("call --list").contains("pin.add"));
     assert!(run("help exit-codes").contains("62"));
     assert!(run("help errors").contains("E_NO_LEADER"));

@@ -5,14 +5,15 @@ use std::io::Write;
 use ipfs_kit_actors::cluster_manager::monitoring::Expelled;
 use ipfs_kit_actors::node::Ended;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::args::{Globals, UpArgs};
 use super::engine_error::{COPIED, engine_error};
 use super::error::{CliError, Done, Halt};
 use super::local_cluster::{self, LocalCluster, Timing};
+use super::log;
 use super::output::Output;
-use crate::config::{self, LogFormat, LogSettings};
+use crate::adapters::service_manager::ServiceManager;
+use crate::config;
 use crate::engine::{self, Running};
 
 /// Runs the command; must run within a `LocalSet`.
@@ -37,10 +38,10 @@ pub async fn run(
     }
     flags.extend(globals.api_flag());
     let loaded = config::load(&globals.sources(flags)).map_err(CliError::from)?;
+    log::init(&loaded.settings.log);
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        tracing::warn!("{warning}");
     }
-    init_log(&loaded.settings.log);
     let mut stop = StopSignals::new()?;
     let running = tokio::select! {
         biased;
@@ -48,7 +49,9 @@ pub async fn run(
         started = engine::start(&loaded.settings) => started.map_err(|error| engine_error(&error))?,
     };
     announce(&running, output)?;
-    until_stopped(running, &mut stop).await
+    let manager = ServiceManager::of_process();
+    manager.ready(&format!("API at {}", running.api));
+    until_stopped(running, &mut stop, &manager).await
 }
 
 fn announce(running: &Running, output: &mut Output<impl Write>) -> Result<(), Halt> {
@@ -59,7 +62,7 @@ fn announce(running: &Running, output: &mut Output<impl Write>) -> Result<(), Ha
     if let Some(admission) = &running.admission {
         text.push_str(&format!("joined as {}\n", admission.membership.node));
         for (addr, reason) in &admission.unreachable {
-            eprintln!("warning: the cluster can't reach this node at {addr}: {reason}");
+            tracing::warn!(%addr, %reason, "the cluster can't reach this node");
         }
     }
     output.prose(&text)?;
@@ -67,40 +70,61 @@ fn announce(running: &Running, output: &mut Output<impl Write>) -> Result<(), Ha
     Ok(())
 }
 
-async fn until_stopped(mut running: Running, stop: &mut StopSignals) -> Result<Done, Halt> {
+async fn until_stopped(
+    mut running: Running,
+    stop: &mut StopSignals,
+    manager: &ServiceManager,
+) -> Result<Done, Halt> {
     let ended = tokio::select! {
         biased;
         () = stop.received() => None,
         ended = running.node.wait() => Some(ended),
+        () = signs_of_life(manager) => unreachable!("they never end"),
     };
+    manager.stopping();
+    tracing::info!(by_itself = ended.is_some(), "stopping");
+    tokio::select! {
+        biased;
+        () = stop.received() => {
+            // What was acknowledged is on the disk: a node may end anywhere.
+            return Err(CliError::new("E_INTERRUPTED", "ended at once, as asked for twice")
+                .hint("nothing is lost; the next start reads what is on the disk")
+                .into());
+        }
+        () = running.stop() => {}
+    }
     match ended {
-        None => {
-            running.stop().await;
-            Ok(Done::Fully)
-        }
-        Some(Ended::Expelled(expelled)) => {
-            running.stop().await;
-            Err(CliError::new("E_IDENTITY", "the cluster does not want this node")
-                .because(&expelled)
-                .hint(match expelled {
-                    Expelled::IdentityInUse { .. } => COPIED,
-                    Expelled::NotAMember => {
-                        "ipfs-kit node ls on a master shows the members; to come back, make a new node \
+        None => Ok(Done::Fully),
+        Some(Ended::Expelled(expelled)) => Err(CliError::new(
+            "E_IDENTITY",
+            "the cluster does not want this node",
+        )
+        .because(&expelled)
+        .hint(match expelled {
+            Expelled::IdentityInUse { .. } => COPIED,
+            Expelled::NotAMember => {
+                "ipfs-kit node ls on a master shows the members; to come back, make a new node \
                          with a new token: ipfs-kit --folder NEW init --join TOKEN"
-                    }
-                })
-                .into())
-        }
-        Some(Ended::DiskFailed { cause }) => {
-            running.stop().await;
-            Err(disk_failed(cause).into())
-        }
+            }
+        })
+        .into()),
+        Some(Ended::DiskFailed { cause }) => Err(disk_failed(cause).into()),
         Some(Ended::Exit(exit)) => {
-            running.stop().await;
             Err(CliError::new("E_START", format!("the node gave up: {exit:?}"))
                 .hint("what is stored is intact; the log above says what failed")
                 .into())
         }
+    }
+}
+
+/// Tells the service manager that the thread of all actors still runs, since it is on that thread.
+async fn signs_of_life(manager: &ServiceManager) {
+    let Some(interval) = manager.watchdog_interval() else { return std::future::pending().await };
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        manager.alive();
     }
 }
 
@@ -141,21 +165,6 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
-    }
-}
-
-fn init_log(settings: &LogSettings) {
-    // libp2p is chatty at `info`; what an operator needs of it is told by the network's own events.
-    let directives =
-        format!("{},libp2p=warn,libp2p_gossipsub=error,yamux=warn", settings.level.as_str());
-    let filter = EnvFilter::new(directives);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = match settings.format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-    };
-    if let Err(error) = set {
-        eprintln!("warning: the log can't be set up: {error}");
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::quantity::count_or_auto::AUTO;
 use super::quantity::{format_duration, format_size, parse_duration, parse_size};
-use super::{ApiAddress, HostPort};
+use super::{ApiAddress, HostPort, LogFilter};
 
 /// What every environment variable of ours begins with.
 pub const ENVIRONMENT_PREFIX: &str = "IPFS_KIT_";
@@ -64,6 +64,8 @@ pub enum Form {
     Addresses(AddressUse),
     /// `host:port` or `unix:PATH`.
     Api,
+    /// A level, then `module=level` for modules.
+    LogFilter,
     /// A size between two bounds, in bytes.
     Size(u64, u64),
     /// A duration between two bounds, in milliseconds.
@@ -135,6 +137,12 @@ pub static KEYS: &[Key] = &[
         Form::Switch,
         "false",
         "Whether api.listen may lead out of this machine; the token is all that protects it then.",
+    ),
+    key(
+        "api.open_metrics",
+        Form::Switch,
+        "false",
+        "Whether /metrics may be read without the token by whoever reaches api.listen.",
     ),
     key(
         "storage.max",
@@ -235,9 +243,9 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "log.level",
-        Form::Choice(&["error", "warn", "info", "debug", "trace"]),
+        Form::LogFilter,
         "info",
-        "Least severe level that the node's log holds.",
+        "Least severe level that the node's log holds, for everything and then for single modules.",
     ),
     key("log.format", Form::Choice(&["text", "json"]), "text", "Form of a line of the node's log."),
 ];
@@ -299,6 +307,10 @@ impl Form {
                 let address: ApiAddress = text.parse().map_err(sentence)?;
                 Ok(Value::from(address.to_string()))
             }
+            (Self::LogFilter, Value::String(text)) => {
+                let filter: LogFilter = text.parse().map_err(sentence)?;
+                Ok(Value::from(filter.to_string()))
+            }
             (Self::Size(min, max), Value::String(text)) => {
                 let bytes = parse_size(text).map_err(sentence)?;
                 self.bounded(bytes, *min, *max).map(|bytes| Value::from(format_size(bytes)))
@@ -331,6 +343,11 @@ impl Form {
             Self::Folder => "a folder".to_owned(),
             Self::Addresses(_) => "a list of host:port".to_owned(),
             Self::Api => "host:port or unix:PATH".to_owned(),
+            Self::LogFilter => {
+                "off, error, warn, info, debug or trace, then MODULE=LEVEL with commas, such as \
+                 info,net=debug"
+                    .to_owned()
+            }
             Self::Size(min, max) => {
                 format!("a size {}", from_to(format_size(*min), format_size(*max)))
             }

@@ -9,8 +9,8 @@
 //!
 //! The machines decide: [`placement`] who holds a pin, [`replication`] what has to be repaired, [`failure`]
 //! who is there, [`pin_tracker`] what a holder does, [`role`] what a node runs, [`restart`] what a
-//! supervisor does, [`cache`] what stays in memory. [`index`] and [`query`] answer questions, and
-//! [`invariant`] says what must hold whatever happens.
+//! supervisor does, [`cache`] what stays in memory. [`index`] and [`query`] answer questions, [`health`]
+//! and [`metrics`] say how a node is, and [`invariant`] says what must hold whatever happens.
 
 pub mod cache;
 pub mod codec;
@@ -20,11 +20,13 @@ pub mod failure;
 #[cfg(test)]
 mod fixture;
 pub mod follow;
+pub mod health;
 pub mod id;
 pub mod index;
 pub mod invariant;
 pub mod limits;
 pub mod member;
+pub mod metrics;
 pub mod ops;
 pub mod pin;
 pub mod pin_tracker;

@@ -71,6 +71,12 @@ pub const BLOCK_BYTES_MAX: usize = 2 * MIB;
 
 /// Outcomes of one node in one report.
 pub const REPORTS_MAX: usize = 512;
+/// Committed entries that a node may lag behind and still be called ready.
+pub const READY_LAG_MAX: u64 = 1000;
+/// Longest one actor may hold the thread of all actors before its node is called dead, in milliseconds.
+pub const STALL_MS_MAX: u64 = 30_000;
+/// Members that one look at who reaches whom takes in.
+pub const REACH_MEMBERS_MAX: usize = 64;
 /// Items in one page of a listing.
 pub const PAGE_MAX: usize = 1000;
 

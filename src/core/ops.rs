@@ -9,15 +9,19 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::health::NodeHealth;
 use crate::id::{Cid, ClusterId, NodeId, TokenId};
 use crate::member::{Liveness, RaftStanding, Role};
+use crate::metrics::NodeMetrics;
 use crate::pin::{ContentKind, Pin, ReplicaState};
 use crate::proto::Usage;
 
+mod reach;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use reach::{ClockAnswer, Dial, ProbeAnswer, ProbeRequest, Reach, ReachList};
 pub use table::{ALL, find};
 
 /// What stands in the registry for one operation.
@@ -74,6 +78,8 @@ pub enum Site {
     Master,
     /// On the leader.
     Leader,
+    /// On whichever member is asked; members ask each other too.
+    Any,
 }
 
 /// How an operation answers.
@@ -175,11 +181,16 @@ macro_rules! operations {
 operations! {
     Status = "status": Nothing => NodeStatus;
     Actors = "actors": Nothing => serde_json::Value;
+    Health = "health": Nothing => NodeHealth;
+    Metrics = "metrics": Nothing => NodeMetrics;
     PinAdd = "pin.add": PinAddRequest => PinInfo;
     PinRm = "pin.rm": CidRequest => PinRemoved;
     PinLs = "pin.ls": PinLsRequest => PinPage;
     PinStatus = "pin.status": CidRequest => PinInfo;
+    NodeClock = "node.clock": Nothing => ClockAnswer;
     NodeLs = "node.ls": Nothing => NodeList;
+    NodeProbe = "node.probe": ProbeRequest => ProbeAnswer;
+    NodeReach = "node.reach": Nothing => ReachList;
     NodeShow = "node.show": NodeRequest => NodeInfo;
     NodeRole = "node.role": NodeRoleRequest => NodeInfo;
     NodeLeave = "node.leave": NodeRequest => NodeInfo;

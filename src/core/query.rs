@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::id::{Cid, NodeId, PeerKey};
 use crate::limits;
 use crate::member::Member;
-use crate::ops::{NodeInfo, PinInfo, PinLsRequest, PinPage, ReplicaInfo, TokenInfo, TokenList};
+use crate::ops::{
+    NodeInfo, PinInfo, PinLsRequest, PinPage, PinStatusKind, ReplicaInfo, TokenInfo, TokenList,
+};
 use crate::pin::{Pin, Replica, ReplicaState};
 use crate::state::ClusterState;
 
@@ -14,8 +16,9 @@ const PAGE_DEFAULT: usize = 100;
 /// Pins looked at for one page; a page may therefore be short, or empty, and still have a next one.
 const SCAN_MAX: usize = 20_000;
 
-/// One pin with its copies. `members` may be a follower's.
-pub fn pin_info(pin: &Pin, members: &BTreeMap<NodeId, Member>) -> PinInfo {
+/// A pin's copies in one word, and how many are durable on members that are there. `members` may be a
+/// follower's.
+pub fn pin_status(pin: &Pin, members: &BTreeMap<NodeId, Member>) -> (PinStatusKind, usize) {
     let is_live = |node: &NodeId, replica: &Replica| {
         replica.state == ReplicaState::Pinned && members.get(node).is_some_and(Member::is_present)
     };
@@ -23,6 +26,12 @@ pub fn pin_info(pin: &Pin, members: &BTreeMap<NodeId, Member>) -> PinInfo {
     let gave_up = |replica: &&Replica| matches!(replica.state, ReplicaState::Failed { .. });
     // A copy that is lost or gone is as good as one on its way: its replacement is the planner's next act.
     let waiting = pin.replicas.len() - live - pin.replicas.values().filter(gave_up).count();
+    (PinInfo::summarise(pin, live, waiting), live)
+}
+
+/// One pin with its copies. `members` may be a follower's.
+pub fn pin_info(pin: &Pin, members: &BTreeMap<NodeId, Member>) -> PinInfo {
+    let (status, live) = pin_status(pin, members);
     let replica_info = |(node, replica): (&NodeId, &Replica)| {
         let member = members.get(node);
         ReplicaInfo {
@@ -36,7 +45,7 @@ pub fn pin_info(pin: &Pin, members: &BTreeMap<NodeId, Member>) -> PinInfo {
     PinInfo {
         cid: spec.cid.clone(),
         name: spec.name.clone(),
-        status: PinInfo::summarise(pin, live, waiting),
+        status,
         replicas_min: spec.replicas_min,
         replicas_max: spec.replicas_max,
         replicas_live: live.try_into().unwrap_or(u16::MAX),

@@ -19,6 +19,8 @@ pub enum Class {
     NoQuorum,
     /// It contradicts what is there.
     Conflict,
+    /// What is stored is damaged, or can't be stored; somebody has to look after it.
+    Storage,
     /// Not finished in time; it may still happen.
     Timeout,
     /// The user ended it.
@@ -27,7 +29,7 @@ pub enum Class {
 
 impl Class {
     /// All, in the order of their exit codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Failure,
         Self::Usage,
         Self::NotFound,
@@ -36,6 +38,7 @@ impl Class {
         Self::Role,
         Self::NoQuorum,
         Self::Conflict,
+        Self::Storage,
         Self::Timeout,
         Self::Interrupted,
     ];
@@ -51,6 +54,7 @@ impl Class {
             Self::Role => 6,
             Self::NoQuorum => 7,
             Self::Conflict => 8,
+            Self::Storage => 9,
             Self::Timeout => 62,
             Self::Interrupted => 130,
         }
@@ -59,7 +63,7 @@ impl Class {
     /// The status code of an HTTP answer.
     pub fn http_status(self) -> u16 {
         match self {
-            Self::Failure | Self::Degraded | Self::Interrupted => 500,
+            Self::Failure | Self::Degraded | Self::Storage | Self::Interrupted => 500,
             Self::Usage => 400,
             Self::NotFound => 404,
             Self::Unauthorised => 401,
@@ -81,6 +85,7 @@ impl Class {
             Self::Role => "the node's role does not support this",
             Self::NoQuorum => "no quorum or no leader",
             Self::Conflict => "conflict with what is there",
+            Self::Storage => "the node's storage is damaged or fails; look after it first",
             Self::Timeout => "timeout",
             Self::Interrupted => "interrupted",
         }
@@ -115,9 +120,10 @@ pub static CODES: &[Code] = &[
     code("E_CONFIG", Class::Usage, "the configuration can't be used"),
     code("E_CONFLICT", Class::Conflict, "the request contradicts what is there"),
     code("E_CONTENT", Class::Failure, "the content is not what its kind requires"),
-    code("E_CORRUPT", Class::Failure, "stored data is damaged"),
+    code("E_CORRUPT", Class::Storage, "stored data is damaged"),
     code("E_DEGRADED", Class::Degraded, "done, but the state asked for is not reached"),
     code("E_DESTINATION", Class::Conflict, "the destination exists already, or can't be written"),
+    code("E_EXPOSED", Class::Unauthorised, "a file that holds a secret is open to others"),
     code("E_FULL", Class::Failure, "the node's storage is full"),
     code("E_IDENTITY", Class::Conflict, "another node has this identity, or it is not proven"),
     code("E_INTERNAL", Class::Failure, "a defect of this program"),
@@ -149,7 +155,7 @@ pub static CODES: &[Code] = &[
     later(code("E_REPLICATION", Class::Degraded, "committed, but too few copies could be made")),
     code("E_SOURCE", Class::Failure, "a local file could not be read as it was when it was found"),
     code("E_START", Class::Failure, "the node could not be started, or gave up"),
-    code("E_STORE", Class::Failure, "the node's storage failed"),
+    code("E_STORE", Class::Storage, "the node's storage failed"),
     code("E_STREAM", Class::Usage, "the operation is a stream, which a call can't carry"),
     later(code("E_TIMEOUT", Class::Timeout, "not finished in time; it may still happen")),
     code("E_TOKEN", Class::Unauthorised, "the join token is wrong, used, expired or too weak"),
@@ -161,6 +167,7 @@ pub static CODES: &[Code] = &[
     code("E_TOO_LARGE", Class::Usage, "more than the bound for such a thing"),
     code("E_UNAUTHORISED", Class::Unauthorised, "no token, or a wrong one"),
     later(code("E_UNAVAILABLE", Class::Failure, "nobody who could answer is reachable now")),
+    code("E_UNHEALTHY", Class::Failure, "doctor found something that does not work"),
     code("E_UNKNOWN_OPERATION", Class::Usage, "there is no such operation"),
     later(code("E_UNREACHABLE", Class::NoQuorum, "no master could be reached")),
     later(code("E_UPLOAD", Class::Failure, "the node stopped taking an upload")),

@@ -75,6 +75,11 @@ impl FakeNode {
         self.answers.lock().unwrap().entry(name.to_owned()).or_default().push_back(answer);
     }
 
+    /// Forgets what was scripted.
+    pub fn forget_answers(&self) {
+        self.answers.lock().unwrap().clear();
+    }
+
     fn find(&self, path: &str) -> Result<(String, Item), Failure> {
         let items = self.items.lock().unwrap();
         items
@@ -278,6 +283,14 @@ pub(crate) struct Served {
 
 /// Serves a fake on `address`, as a running node does: token and address lie in its folder.
 pub(crate) async fn serve_on(make_address: impl FnOnce(&std::path::Path) -> String) -> Served {
+    serve_with(make_address, super::MetricsAccess::Token).await
+}
+
+/// The same, with a say about who may read the metrics.
+pub(crate) async fn serve_with(
+    make_address: impl FnOnce(&std::path::Path) -> String,
+    access: super::MetricsAccess,
+) -> Served {
     use super::{Exposure, Listener, folder, router};
     let folder = tempfile::tempdir().unwrap();
     let address = make_address(folder.path()).parse().unwrap();
@@ -287,7 +300,7 @@ pub(crate) async fn serve_on(make_address: impl FnOnce(&std::path::Path) -> Stri
     folder::write_address(folder.path(), &address).unwrap();
     let shared = Shared::default();
     let node = Arc::clone(&shared.0);
-    let router = router(Arc::new(shared), token);
+    let router = router(Arc::new(shared), token, access);
     tokio::spawn(super::serve(listener, router, std::future::pending()));
     Served { node, folder, address }
 }

@@ -1,4 +1,4 @@
-//! The router of `/api/v1`: authentication, unary calls, errors in one form.
+//! The router: authentication, the unary calls of `/api/v1`, errors in one form.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -19,7 +19,8 @@ use serde::Serialize;
 
 use super::folder::ApiToken;
 use super::listener::Listener;
-use super::{codes, streams, wire};
+use super::meter::{self, Meter};
+use super::{codes, metrics, probes, streams, wire};
 
 /// Failures of broken-off streams that are kept for whoever asks.
 const FAILURES_MAX: usize = 64;
@@ -29,12 +30,24 @@ const FAILURES_MAX: usize = 64;
 pub(super) struct Api {
     pub node: Arc<dyn Node>,
     token: Arc<ApiToken>,
+    pub meter: Meter,
     failures: Arc<Failures>,
 }
 
-/// The local API over a node. Every route needs the token.
-pub fn router(node: Arc<dyn Node>, token: ApiToken) -> Router {
-    let api = Api { node, token: Arc::new(token), failures: Arc::default() };
+/// Who may read `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsAccess {
+    /// Whoever has the token.
+    Token,
+    /// Whoever reaches the API: the operator has said so.
+    Anybody,
+}
+
+/// The local API over a node. Every route needs the token, but for the probes, and `/metrics` where the
+/// operator has opened it.
+pub fn router(node: Arc<dyn Node>, token: ApiToken, access: MetricsAccess) -> Router {
+    let meter = Meter::default();
+    let api = Api { node, token: Arc::new(token), meter, failures: Arc::default() };
     let routes = Router::new()
         .route("/operations", get(operations))
         .route("/call/{operation}", post(call))
@@ -43,11 +56,20 @@ pub fn router(node: Arc<dyn Node>, token: ApiToken) -> Router {
         .route("/cat/{*path}", get(streams::cat))
         .route("/get/{*path}", get(streams::get))
         .route("/ls/{*path}", get(streams::ls));
-    Router::new()
+    let open =
+        Router::new().route("/healthz", get(probes::healthz)).route("/readyz", get(probes::readyz));
+    let figures = Router::new().route("/metrics", get(metrics::metrics));
+    let (open, closed) = match access {
+        MetricsAccess::Token => (open, figures),
+        MetricsAccess::Anybody => (open.merge(figures), Router::new()),
+    };
+    closed
         .nest(wire::PREFIX, routes)
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(middleware::from_fn_with_state(api.clone(), authenticate))
+        .merge(open)
+        .layer(middleware::from_fn_with_state(api.meter.clone(), meter::count))
         .with_state(api)
 }
 

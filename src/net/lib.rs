@@ -69,3 +69,4 @@ pub use lanes::Lane;
 pub use links::ConnectedPeer;
 pub use net::{Net, NetDriver};
 pub use registry::{Link, MAX_ADDRS_PER_PEER, PeerEntry, Rights};
+pub use streams::WIRE_VERSION;

@@ -40,6 +40,10 @@ impl Proto {
     const FOR_MEMBERS: [Self; 5] = [Self::Hello, Self::Join, Self::Call, Self::Raft, Self::Feed];
 }
 
+/// Version of everything that members say to each other: the number in every protocol's name. Members of
+/// different versions don't understand each other.
+pub const WIRE_VERSION: u32 = 1;
+
 /// The wire names of one cluster's protocols.
 #[derive(Clone)]
 pub(crate) struct ProtoNames {
@@ -51,7 +55,7 @@ pub(crate) struct ProtoNames {
 impl ProtoNames {
     pub(crate) fn new(cluster_id: ClusterId) -> Self {
         let name = |what| {
-            StreamProtocol::try_from_owned(format!("/ipfs-kit/{cluster_id}/{what}/1"))
+            StreamProtocol::try_from_owned(format!("/ipfs-kit/{cluster_id}/{what}/{WIRE_VERSION}"))
                 .expect("the name starts with a slash")
         };
         Self { call: name("call"), raft: name("raft"), feed: name("feed") }

@@ -215,6 +215,8 @@ pub struct Stat {
     pub used_bytes: u64,
     /// What can still be put: the lower of the bound's and the disk's room, without the reserve.
     pub free_bytes: u64,
+    /// What is free on the file system, the reserve included.
+    pub disk_free_bytes: u64,
     /// `storage.max`.
     pub max_bytes: Option<u64>,
     /// Segments.
@@ -365,7 +367,8 @@ impl BlockStore {
     /// # Errors
     /// The disk's, when its room can't be measured.
     pub fn stat(&self) -> Result<Stat, DiskError> {
-        let disk_free = self.inner.disk.space()?.free_bytes;
+        let disk_free_bytes = self.inner.disk.space()?.free_bytes;
+        let unreserved = disk_free_bytes.saturating_sub(self.inner.options.reserve_bytes);
         let catalog = read(&self.inner.catalog);
         let max_bytes = self.inner.options.max_bytes;
         let bound_free = max_bytes.map_or(u64::MAX, |max| max.saturating_sub(catalog.used_bytes));
@@ -373,7 +376,8 @@ impl BlockStore {
             blocks: catalog.index.len(),
             block_bytes: catalog.block_bytes,
             used_bytes: catalog.used_bytes,
-            free_bytes: bound_free.min(disk_free.saturating_sub(self.inner.options.reserve_bytes)),
+            free_bytes: bound_free.min(unreserved),
+            disk_free_bytes,
             max_bytes,
             segments: catalog.segments.len(),
             damaged: catalog.damaged.len(),

@@ -15,7 +15,7 @@ async fn a_disk_that_takes_no_blocks_is_named_and_the_node_works_once_it_does() 
     let node = Node::up(&folder, &[(FILES_KIB_MAX, "8192")]).await;
     let file = place.file("file", "x");
     let refused = node.run(&["add", file.to_str().unwrap()]).await;
-    refused.refused(1, "E_STORE", &["blocks/", "File too large", "ipfs-kit status"]);
+    refused.refused(9, "E_STORE", &["blocks/", "File too large", "ipfs-kit status"]);
     let names_the_disk = |status: &serde_json::Value| {
         status["warnings"].to_string().contains("the disk takes no blocks")
     };

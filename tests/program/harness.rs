@@ -87,6 +87,18 @@ pub async fn kit(folder: &Path, args: &[&str], more: &[&str]) -> Ended {
     to_its_end(command).await
 }
 
+/// What any HTTP client gets from a node's API: status and text.
+pub async fn http_get(node: &Node, path: &str, token: Option<&str>) -> (u16, String) {
+    let address = std::fs::read_to_string(node.folder.join("api.addr")).unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut request = client.get(format!("http://{}{path}", address.trim()));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
 /// As [`kit`], started by another program that takes a command line.
 pub async fn kit_through(starter: &[&str], folder: &Path, args: &[&str]) -> Ended {
     to_its_end(wrapped(command(folder).args(args), starter)).await
@@ -235,11 +247,38 @@ impl Node {
     }
 
     /// Asks it to stop in order; it ends with success.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.terminate();
+        let (status, log) = self.ended().await;
+        assert!(status.success(), "{status}: {log}");
+    }
+
+    /// Stops it in order; its folder, for the next run.
+    pub async fn stopped(self) -> PathBuf {
+        let folder = self.folder.clone();
+        self.stop().await;
+        folder
+    }
+
+    /// Asks it to stop in order.
+    pub fn terminate(&self) {
         let pid = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
         rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
-        let ended = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
-        assert!(ended.success(), "{ended}: {}", self.log());
+    }
+
+    /// Waits for its end: how it ended, and all that it wrote.
+    pub async fn ended(mut self) -> (ExitStatus, String) {
+        let status = timeout(PATIENCE, self.child.wait()).await;
+        (status.unwrap_or_else(|_| panic!("it runs on: {}", self.log())).unwrap(), self.log())
+    }
+
+    /// Waits until it has written something.
+    pub async fn has_written(&self, part: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.log().contains(part) {
+            assert!(Instant::now() < end, "{part:?} is not in {}", self.log());
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }
 

@@ -11,10 +11,16 @@ mod disk;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod masters;
 #[cfg(test)]
 mod one_identity;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod three_machines;
+#[cfg(test)]
+mod watched;
 #[cfg(test)]
 mod wrong_input;

@@ -39,6 +39,9 @@ fn the_documented_lines_parse() {
         "ipfs-kit config show --origin",
         "ipfs-kit help exit-codes",
         "ipfs-kit version -q",
+        "ipfs-kit doctor --output json",
+        "ipfs-kit completions zsh",
+        "ipfs-kit man /tmp/pages",
     ] {
         parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }

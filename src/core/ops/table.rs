@@ -55,6 +55,7 @@ pub static ALL: &[OpInfo] = &[
         Site::Leader,
     )),
     streamed(op("get", "a file or directory as TAR", PATH, Component::Ipfs, Site::Local)),
+    op("health", "whether this node is live and ready", "{}", Component::Node, Site::Local),
     for_members(op(
         "index.find",
         "what was added, by name",
@@ -63,6 +64,8 @@ pub static ALL: &[OpInfo] = &[
         Site::Local,
     )),
     op("ls", "a directory's entries", PATH, Component::Ipfs, Site::Local),
+    op("metrics", "this node in figures", "{}", Component::Node, Site::Local),
+    op("node.clock", "this node's wall clock", "{}", Component::Cluster, Site::Any),
     op(
         "node.leave",
         "move a member's pins away, then let it go",
@@ -71,6 +74,20 @@ pub static ALL: &[OpInfo] = &[
         Site::Leader,
     ),
     op("node.ls", "all members", "{}", Component::Cluster, Site::Leader),
+    op(
+        "node.probe",
+        "dial every address of a member from here",
+        r#"{"node":2}"#,
+        Component::Cluster,
+        Site::Any,
+    ),
+    op(
+        "node.reach",
+        "how this node and the others reach each other",
+        "{}",
+        Component::Cluster,
+        Site::Local,
+    ),
     for_members(op(
         "node.rm",
         "take a member out for good, at once",

@@ -3,7 +3,6 @@
 use super::*;
 use crate::fixture::{World, cid, spec};
 use crate::member::{Liveness, Role};
-use crate::ops::PinStatusKind;
 
 fn info(world: &World, n: u64) -> PinInfo {
     pin_info(&world.state.pins()[&cid(n)], world.state.members())

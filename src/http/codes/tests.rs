@@ -20,7 +20,7 @@ fn codes_are_sorted_and_found() {
 #[test]
 fn exit_codes_are_distinct_and_none_means_success() {
     let exits: BTreeSet<u8> = Class::ALL.iter().map(|class| class.exit_code()).collect();
-    assert_eq!(exits.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8, 62, 130]);
+    assert_eq!(exits.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 62, 130]);
 }
 
 #[test]
