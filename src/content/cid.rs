@@ -29,15 +29,21 @@ pub enum Codec {
     DagPb,
     /// Strict CBOR with links.
     DagCbor,
+    /// JSON with links and bytes.
+    DagJson,
 }
 
 impl Codec {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Raw, Self::DagPb, Self::DagCbor, Self::DagJson];
+
     /// The multicodec number.
     pub const fn code(self) -> u64 {
         match self {
             Self::Raw => 0x55,
             Self::DagPb => 0x70,
             Self::DagCbor => 0x71,
+            Self::DagJson => 0x0129,
         }
     }
 
@@ -47,6 +53,7 @@ impl Codec {
             Self::Raw => "raw",
             Self::DagPb => "dag-pb",
             Self::DagCbor => "dag-cbor",
+            Self::DagJson => "dag-json",
         }
     }
 
@@ -56,8 +63,14 @@ impl Codec {
             0x55 => Some(Self::Raw),
             0x70 => Some(Self::DagPb),
             0x71 => Some(Self::DagCbor),
+            0x0129 => Some(Self::DagJson),
             _ => None,
         }
+    }
+
+    /// The codec with this multicodec name, if it is one that this package names.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|codec| codec.name() == name)
     }
 
     /// The codec of `cid`, if it is one that this package names.

@@ -1,4 +1,4 @@
-//! Pure IPFS formats: content identifiers, dag-pb, UnixFS import and reading, walks over DAGs.
+//! Pure IPFS formats: content identifiers, dag-pb, dag-cbor, dag-json, UnixFS import and reading, walks over DAGs.
 //!
 //! Nothing here is asynchronous or touches a disk or the network. Writers take [`std::io::Read`] and
 //! give blocks to an [`import::BlockSink`]; readers and walks ask for blocks and are given them, so the
@@ -9,6 +9,7 @@ pub mod cid;
 pub mod dag_pb;
 mod hamt;
 pub mod import;
+pub mod ipld;
 pub mod limits;
 pub mod profile;
 mod protobuf;
