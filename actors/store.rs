@@ -336,7 +336,14 @@ fn mark(blocks: &BlockStore, session: &GcSession, root: Cid) -> Result<bool, Mar
                 walk.visited(&cid, None)?;
             } else {
                 match blocks.get(cid) {
-                    Ok(Some(bytes)) => walk.visited(&cid, Some(&bytes))?,
+                    Ok(Some(bytes)) => match walk.visited(&cid, Some(&bytes)) {
+                        // Nothing can be below it, and one wrong pin must not keep everything.
+                        Err(WalkError::Links { source }) => {
+                            tracing::debug!(%root, reason = %source, "not walked");
+                            walk.skip(&cid)?;
+                        }
+                        visited => visited?,
+                    },
                     Ok(None) | Err(GetError::Corrupt { .. }) => {
                         whole = false;
                         walk.missing(&cid)?;
@@ -396,3 +403,6 @@ impl Handler<Collected> for StoreActor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

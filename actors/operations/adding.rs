@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::own_pins::check_own;
 use super::{Hint, Operations, busy, failure};
 use crate::api::{Ack, AddEvent, AddOptions, Added, Failure, ImportError, ImportSource};
+use crate::causes::with_causes;
 use crate::ipfs::{Import, ImportPlan, Imported};
 use crate::node::Cluster;
 use crate::ports::{WorkLane, work};
@@ -212,13 +213,7 @@ fn replication_failure(pin: &PinInfo) -> Failure {
 }
 
 fn import_failure(error: &ImportError) -> Failure {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        message.push_str(": ");
-        message.push_str(&inner.to_string());
-        source = inner.source();
-    }
+    let message = with_causes(error);
     match error {
         ImportError::Read { .. } => failure("E_READ", message)
             .hint("nothing was pinned; add again once the file can be read"),
