@@ -15,6 +15,12 @@ pub const MAX_LINKS_PER_NODE: usize = 65_536;
 /// can hold 2 million, which would take 250 MB.
 pub const MAX_IPLD_VALUES: usize = 262_144;
 
+/// Longest header of a CAR in bytes: room for about 25,000 roots.
+pub const MAX_CAR_HEADER_LEN_BYTES: usize = 1024 * 1024;
+
+/// Longest CID in a CAR: a digest of 64 bytes, and four numbers of up to nine.
+pub const MAX_CAR_CID_LEN_BYTES: usize = 100;
+
 /// Most levels of one file's DAG. A balanced file of 2^64 bytes has 7, a trickle file about 20.
 pub const MAX_FILE_DEPTH: usize = 64;
 

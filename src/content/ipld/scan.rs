@@ -33,7 +33,44 @@ pub(super) fn dag_json(block: &[u8]) -> Result<Scan, String> {
     let decoder = serde_ipld_dagjson::de::Deserializer::new(&mut json);
     Value { scan: &mut scan }.deserialize(decoder).map_err(|error| error.to_string())?;
     json.end().map_err(|error| error.to_string())?;
-    Ok(scan)
+    match wide_integer(block) {
+        None => Ok(scan),
+        Some(digits) => Err(format!("the integer {digits} has more than 64 bits")),
+    }
+}
+
+/// The first integer of a JSON text that the parser would make a float of, and so another number.
+fn wide_integer(json: &[u8]) -> Option<&str> {
+    let mut rest = json;
+    while let Some((first, tail)) = rest.split_first() {
+        match first {
+            b'"' => rest = after_string(tail),
+            b'-' | b'0'..=b'9' => {
+                let in_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+                let len = rest.iter().take_while(|byte| in_number(byte)).count();
+                let (number, tail) = rest.split_at(len);
+                let number = std::str::from_utf8(number).unwrap_or_default();
+                let is_integer = !number.contains(['.', 'e', 'E']);
+                let fits = number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
+                if is_integer && !fits {
+                    return Some(number);
+                }
+                rest = tail;
+            }
+            _ => rest = tail,
+        }
+    }
+    None
+}
+
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    loop {
+        match rest {
+            [b'"', tail @ ..] => return tail,
+            [b'\\', _, tail @ ..] | [_, tail @ ..] => rest = tail,
+            [] => return rest,
+        }
+    }
 }
 
 struct Value<'a> {

@@ -26,6 +26,25 @@ fn a_key_that_stands_twice_is_refused() {
 }
 
 #[test]
+fn an_integer_that_json_would_make_a_float_of_is_refused() {
+    for json in
+        ["18446744073709551616", "[-9223372036854775809]", r#"{"a\\\"":[1,99999999999999999999]}"#]
+    {
+        let error = decode(Codec::DagJson, json.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("more than 64 bits"), "{json}: {error}");
+    }
+    for json in [
+        "18446744073709551615",
+        "-9223372036854775808",
+        "1e300",
+        "0.5",
+        r#""\"99999999999999999999""#,
+    ] {
+        assert!(decode(Codec::DagJson, json.as_bytes()).is_ok(), "{json}");
+    }
+}
+
+#[test]
 fn cbor_that_is_not_canonical_is_refused() {
     let cases = [
         ("a2616201616102", "keys out of order"),
