@@ -20,6 +20,7 @@ use crate::shared::Shared;
 use crate::supervision::AskError;
 
 mod adding;
+mod cars;
 mod content;
 mod index;
 mod members;

@@ -21,6 +21,7 @@ pub mod args;
 mod call;
 pub mod client;
 mod cluster;
+mod dag;
 pub mod demo;
 mod engine_error;
 pub mod error;
@@ -100,6 +101,7 @@ async fn run_verb<W: Write>(session: &mut Session<W>, command: ClientCommand) ->
         ClientCommand::Get(args) => read::get(session, args).await,
         ClientCommand::Cat(args) => read::cat(session, args).await,
         ClientCommand::Ls(args) => read::ls(session, args).await,
+        ClientCommand::Dag(command) => dag::run(session, command).await,
         ClientCommand::Pin(command) => pin::run(session, command).await,
         ClientCommand::Node(command) => cluster::members(session, command).await,
         ClientCommand::Cluster(command) => cluster::run(session, command).await,

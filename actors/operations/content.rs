@@ -119,15 +119,20 @@ impl Operations {
             failure("E_USAGE", error.to_string()).hint("a path is CID or CID/name/…")
         })?;
         let cid = root.to_cid();
-        let sources =
-            if self.parts.blocks.has(cid) { Vec::new() } else { self.sources(root).await };
-        let blocks = Blocks { ipfs: self.parts.ipfs.clone(), sources };
+        let blocks = self.blocks_of(root).await;
         let mut resolver =
             Resolver::new(cid, rest).map_err(|error| read_failure(&Error::Content(error)))?;
         let resolved = blocks.next(&mut resolver).await.map_err(|error| read_failure(&error))?;
         resolved
             .map(|resolved| (blocks, resolved))
             .ok_or_else(|| failure("E_NOT_FOUND", format!("{path} leads nowhere")))
+    }
+
+    /// Where the blocks below a root come from.
+    pub(super) async fn blocks_of(&self, root: Cid) -> Blocks {
+        let here = self.parts.blocks.has(root.to_cid());
+        let sources = if here { Vec::new() } else { self.sources(root).await };
+        Blocks { ipfs: self.parts.ipfs.clone(), sources }
     }
 
     /// Whom to ask for what is below a root. What was just read from is asked again: the files of a
@@ -351,7 +356,7 @@ fn kind_name(kind: EntryKind) -> &'static str {
     }
 }
 
-fn read_failure(error: &Error) -> Failure {
+pub(super) fn read_failure(error: &Error) -> Failure {
     let text = error.to_string();
     match error {
         Error::Find(FindError::NotFound { silent: 1.., .. }) => failure("E_UNAVAILABLE", text)

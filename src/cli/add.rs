@@ -101,7 +101,7 @@ async fn upload<W: Write>(
 
 fn show_stage(progress: &mut Progress, event: &AddEvent) {
     match event {
-        AddEvent::Progress { .. } => {}
+        AddEvent::Progress { .. } | AddEvent::Blocks { .. } => {}
         AddEvent::Imported { root, .. } => progress.stage(format!("imported {root}")),
         AddEvent::Committed { .. } => progress.stage("pinned, waiting for copies"),
         AddEvent::Replicated { copies, needed } => {

@@ -13,6 +13,10 @@ use super::progress::Verbosity;
 use crate::config::quantity::{parse_duration, parse_size};
 use crate::config::{Flag, ImportProfile, Sources};
 
+mod dag;
+
+pub use dag::{DagCommand, DagExportArgs, DagImportArgs};
+
 /// One program that makes a set of machines into an IPFS cluster.
 #[derive(Debug, Parser)]
 #[command(name = "ipfs-kit", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -121,6 +125,9 @@ pub enum ClientCommand {
     Cat(CatArgs),
     /// List a folder's entries
     Ls(PathArgs),
+    /// DAGs of any codec, and CARs of them
+    #[command(subcommand)]
+    Dag(DagCommand),
     /// What the cluster keeps
     #[command(subcommand)]
     Pin(PinCommand),

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::folder::ApiToken;
 use super::listener::Listener;
-use super::{codes, streams, wire};
+use super::{codes, dag, streams, wire};
 
 /// Failures of broken-off streams that are kept for whoever asks.
 const FAILURES_MAX: usize = 64;
@@ -42,7 +42,9 @@ pub fn router(node: Arc<dyn Node>, token: ApiToken) -> Router {
         .route("/add", put(streams::add))
         .route("/cat/{*path}", get(streams::cat))
         .route("/get/{*path}", get(streams::get))
-        .route("/ls/{*path}", get(streams::ls));
+        .route("/ls/{*path}", get(streams::ls))
+        .route("/dag/export/{cid}", get(dag::export))
+        .route("/dag/import", put(dag::import));
     Router::new()
         .nest(wire::PREFIX, routes)
         .fallback(no_route)

@@ -82,6 +82,19 @@ fn links_of_every_codec_are_followed() {
 }
 
 #[test]
+fn what_comes_next_can_be_seen_before_it_is_named() {
+    let (store, root) = sample();
+    let mut walk = DagWalk::new([root], LeafMemory::All).unwrap();
+    assert_eq!(walk.peek(5), [root]);
+    walk.next(1);
+    let block = store.blocks.borrow()[&root].clone();
+    walk.visited(&root, Some(&block)).unwrap();
+    let ahead = walk.peek(3);
+    assert_eq!(ahead, links(&root, &block).unwrap()[..3]);
+    assert_eq!((walk.peek(3), walk.next(3)), (ahead.clone(), ahead));
+}
+
+#[test]
 fn one_at_a_time_is_depth_first_in_link_order() {
     let (store, root) = sample();
     let mut walk = DagWalk::new([root], LeafMemory::All).unwrap();

@@ -54,6 +54,14 @@ pub static ALL: &[OpInfo] = &[
         Component::Cluster,
         Site::Leader,
     )),
+    streamed(op("dag.export", "a DAG as CAR", CID, Component::Ipfs, Site::Local)),
+    streamed(op(
+        "dag.import",
+        "take in a CAR and pin its roots",
+        "{}",
+        Component::Ipfs,
+        Site::Local,
+    )),
     streamed(op("get", "a file or directory as TAR", PATH, Component::Ipfs, Site::Local)),
     for_members(op(
         "index.find",

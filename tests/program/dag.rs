@@ -1,0 +1,159 @@
+//! DAGs of any codec and CARs of them, through the command line and over HTTP.
+
+use std::path::Path;
+
+use cid::Cid;
+use ipfs_kit_content::car;
+use ipfs_kit_content::cid::{Codec, Version, sha2_256_cid};
+use ipfs_kit_content::ipld::{Ipld, encode};
+
+use super::harness::{Ended, Node, Place, kit_through};
+
+type Blocks = Vec<(Cid, Vec<u8>)>;
+
+fn block(codec: Codec, bytes: Vec<u8>) -> (Cid, Vec<u8>) {
+    (sha2_256_cid(Version::V1, codec, &bytes), bytes)
+}
+
+/// A dag-cbor root over a dag-json node over raw leaves, root first.
+fn mixed_dag() -> Blocks {
+    let leaves: Blocks = (0..40_u8).map(|n| block(Codec::Raw, vec![n; 50_000])).collect();
+    let links = leaves.iter().map(|(cid, _)| Ipld::Link(*cid)).collect();
+    let json = encode(Codec::DagJson, &Ipld::List(links)).unwrap();
+    let json = block(Codec::DagJson, json);
+    let map = [("leaves".to_owned(), Ipld::Link(json.0)), ("n".to_owned(), Ipld::Integer(40))];
+    let root = block(Codec::DagCbor, encode(Codec::DagCbor, &Ipld::Map(map.into())).unwrap());
+    [root, json].into_iter().chain(leaves).collect()
+}
+
+fn write_car(roots: &[Cid], blocks: &Blocks) -> Vec<u8> {
+    let mut bytes = car::header(roots).unwrap();
+    for (cid, block) in blocks {
+        bytes.extend(car::section_head(cid, block.len()));
+        bytes.extend_from_slice(block);
+    }
+    bytes
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Runs a command with files as its standard input and output.
+async fn piped(node: &Node, args: &[&str], input: &Path, output: &Path) -> Ended {
+    let script = format!("exec \"$0\" \"$@\" < '{}' > '{}'", text(input), text(output));
+    kit_through(&["bash", "-c", &script], &node.folder, args).await
+}
+
+async fn pins(node: &Node) -> usize {
+    node.json(&["pin", "ls"]).await.as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn a_tree_leaves_as_car_and_comes_back_the_same() {
+    let place = Place::new();
+    let (from, to) = (place.node("from", &[]).await, place.node("to", &[]).await);
+    let folder = place.path("data");
+    std::fs::create_dir_all(folder.join("inner")).unwrap();
+    std::fs::write(folder.join("large"), vec![3; 3 << 20]).unwrap();
+    std::fs::write(folder.join("inner/small"), "small").unwrap();
+    let root = from.says(&["-q", "add", text(&folder)]).await.trim().to_owned();
+
+    let (file, piped_file) = (place.path("a.car"), place.path("b.car"));
+    from.says(&["dag", "export", &root, "-o", text(&file)]).await;
+    let exported =
+        piped(&from, &["dag", "export", &root], Path::new("/dev/null"), &piped_file).await;
+    assert!(exported.status.success(), "{exported:?}");
+    assert_eq!(std::fs::read(&file).unwrap(), std::fs::read(&piped_file).unwrap());
+    let again = from.run(&["dag", "export", &root, "-o", text(&file)]).await;
+    again.refused(8, "E_DESTINATION", &["exists already"]);
+
+    let rows = to.json(&["dag", "import", text(&file)]).await;
+    assert_eq!((&rows[0]["cid"], &rows[0]["pinned"]), (&root.as_str().into(), &true.into()));
+    assert_eq!(rows[0]["stored_blocks"], rows[0]["blocks"]);
+    let back = place.path("back");
+    to.says(&["get", &root, "-o", text(&back)]).await;
+    assert_eq!(std::fs::read(back.join("large")).unwrap(), vec![3; 3 << 20]);
+    assert_eq!(std::fs::read(back.join("inner/small")).unwrap(), b"small");
+    assert_eq!(pins(&to).await, 1);
+
+    // Again, from standard input: nothing is written twice.
+    let out = place.path("out");
+    let again = piped(&to, &["--output", "json", "dag", "import"], &file, &out).await;
+    assert!(again.status.success(), "{again:?}");
+    let rows: serde_json::Value = serde_json::from_slice(&std::fs::read(out).unwrap()).unwrap();
+    assert_eq!((&rows[0]["pinned"], &rows[0]["stored_blocks"]), (&true.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn a_cluster_copies_and_gives_out_dags_of_every_codec() {
+    let place = Place::new();
+    let master = place.master("m").await;
+    let worker = place.worker("w", &master).await;
+    master.until(&["node", "ls"], |list| list.as_array().is_some_and(|l| l.len() == 2)).await;
+    let blocks = mixed_dag();
+    let (root, bytes) = (blocks[0].0, write_car(&[blocks[0].0], &blocks));
+    let car = place.file("in.car", &bytes);
+    let rows = master.json(&["dag", "import", "--replicas", "2", text(&car)]).await;
+    assert_eq!((&rows[0]["pinned"], &rows[0]["copies"]), (&true.into(), &2.into()), "{rows}");
+    drop(master);
+    // What the worker has now, it has on its own disk.
+    let back = place.path("back.car");
+    worker.says(&["dag", "export", &root.to_string(), "-o", text(&back)]).await;
+    assert_eq!(std::fs::read(back).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_car_is_said_and_nothing_is_pinned() {
+    let place = Place::new();
+    let node = place.node("n", &[]).await;
+    let blocks = mixed_dag();
+    let root = blocks[0].0;
+    let good = write_car(&[root], &blocks);
+
+    let missing = node.run(&["dag", "import", "no/such.car"]).await;
+    missing.refused(3, "E_PATH", &["cannot read no/such.car"]);
+    let folder = node.run(&["dag", "import", text(&node.folder)]).await;
+    folder.refused(1, "E_SOURCE", &["is a folder"]);
+    let text_file = place.file("text", "no car at all, but some text that goes on and on and on");
+    let no_car = node.run(&["dag", "import", text(&text_file)]).await;
+    no_car.refused(2, "E_CAR", &["does not begin with the header of a CAR"]);
+    let empty =
+        piped(&node, &["dag", "import", "-"], Path::new("/dev/null"), &place.path("o")).await;
+    empty.refused(2, "E_CAR", &["it is empty"]);
+
+    let cut = place.file("cut", &good[..good.len() - 1]);
+    let cut = node.run(&["dag", "import", text(&cut)]).await;
+    cut.refused(2, "E_CAR", &["it is cut off", "nothing was pinned"]);
+    let mut wrong = good.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    let wrong = place.file("wrong", wrong);
+    let wrong = node.run(&["dag", "import", text(&wrong)]).await;
+    wrong.refused(2, "E_CAR", &["wrong block at byte", &blocks[41].0.to_string()]);
+
+    let part = place.file("part", write_car(&[root], &blocks[..30].to_vec()));
+    let part = node.run(&["dag", "import", text(&part)]).await;
+    part.refused(1, "E_INCOMPLETE", &["is missing", &root.to_string()]);
+    let (git, bytes) = block(Codec::Raw, b"tree of a repository".to_vec());
+    let git = Cid::new_v1(0x78, *git.hash());
+    let foreign = place.file("git", write_car(&[git], &vec![(git, bytes)]));
+    let foreign = node.run(&["dag", "import", text(&foreign)]).await;
+    foreign.refused(2, "E_CODEC", &["codec 0x78 is not supported"]);
+    let (cbor, bytes) = block(Codec::DagCbor, vec![0xff]);
+    let broken = place.file("broken", write_car(&[cbor], &vec![(cbor, bytes)]));
+    let broken = node.run(&["dag", "import", text(&broken)]).await;
+    assert!(broken.stderr.contains("block is no dag-cbor"), "{broken:?}");
+    assert_eq!(pins(&node).await, 0);
+
+    // Without pins there is nothing that has to be whole.
+    let part = place.file("part", write_car(&[root], &blocks[..30].to_vec()));
+    let rows = node.json(&["dag", "import", "--pin-roots=false", text(&part)]).await;
+    assert_eq!((&rows[0]["pinned"], &rows[0]["blocks"]), (&false.into(), &30.into()));
+    let export = node.run(&["dag", "export", &root.to_string(), "-o", "x.car"]).await;
+    export.refused(3, "E_NOT_FOUND", &["is not here"]);
+    assert!(!place.path("x.car").exists(), "a part does not pass as the whole");
+    let nobodys = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
+    let absent = node.run(&["dag", "export", nobodys]).await;
+    absent.refused(3, "E_NOT_FOUND", &[nobodys]);
+    node.works("after").await;
+}
