@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 mod dag;
 
-pub use dag::{CarImported, CarOptions, CarRoot, Dag};
+pub use dag::{CarImported, CarOptions, CarRoot, Dag, Put, PutOptions, VerifyLine};
 
 /// Everything that an interface may ask of a running node. Cheap to clone, usable from any thread.
 pub trait Node: Dag + Send + Sync {

@@ -34,7 +34,7 @@ use crate::ports::{Clock, Entropy, Executor, Network, Peers};
 use crate::rpc::Rpc;
 use crate::settings::{Membership, NodeSettings};
 use crate::shared::{Shared, SharedState, SharedView, scope_of};
-use crate::store::{Flights, LeaseVerdict};
+use crate::store::{Flights, LeaseVerdict, StoreActor};
 use crate::supervision::{ActorRef, ChildSpec, Exit, Root, SpecError, Tree, launch};
 
 mod handle;
@@ -102,6 +102,8 @@ pub struct Parts {
     pub cluster: Option<Cluster>,
     /// The block store.
     pub blocks: BlockStore,
+    /// Keeps it in order.
+    pub store: ActorRef<StoreActor>,
     /// Records of what is held.
     pub holdings: Holdings,
     /// Imports under way.

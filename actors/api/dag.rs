@@ -25,6 +25,97 @@ pub trait Dag: Send + Sync {
         options: CarOptions,
         events: mpsc::Sender<AddEvent>,
     ) -> BoxFuture<'static, Result<CarImported, Failure>>;
+
+    /// A block's bytes, from here or from a member that has it.
+    fn block(&self, cid: Cid) -> BoxFuture<'static, Result<Bytes, Failure>>;
+
+    /// The value at a path, written in a codec by name. Paths go through names of directories, keys of maps
+    /// and positions in lists, and through links.
+    fn value(&self, path: String, codec: String) -> BoxFuture<'static, Result<Bytes, Failure>>;
+
+    /// Stores a block.
+    fn put(&self, data: Bytes, options: PutOptions) -> BoxFuture<'static, Result<Put, Failure>>;
+
+    /// Reads and checks every block that is stored here.
+    fn verify(&self) -> BoxStream<'static, Result<VerifyLine, Failure>>;
+}
+
+/// How to store a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutOptions {
+    /// The codec that the data comes in, by name, if it is to be written in another one.
+    #[serde(default)]
+    pub input_codec: Option<String>,
+    /// The block's codec by name.
+    #[serde(default = "raw")]
+    pub codec: String,
+    /// The hash function by name.
+    #[serde(default = "sha2_256")]
+    pub hash: String,
+    /// Whether it is pinned; otherwise the next collection takes it, unless something else keeps it.
+    #[serde(default)]
+    pub pin: bool,
+}
+
+fn raw() -> String {
+    "raw".into()
+}
+
+fn sha2_256() -> String {
+    "sha2-256".into()
+}
+
+/// A block that was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Put {
+    /// The block.
+    pub cid: Cid,
+    /// Its bytes.
+    pub size_bytes: u64,
+    /// Whether it is pinned now.
+    pub pinned: bool,
+}
+
+/// What a check of all blocks finds. The last line is `Done`, or `Failed` on its way to users.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum VerifyLine {
+    /// So much is checked.
+    Progress {
+        /// Blocks so far.
+        blocks: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// A block that has decayed.
+    Damaged {
+        /// The block as raw CIDv1: the store knows blocks by their hashes alone.
+        cid: Cid,
+        /// The segment file's number.
+        segment: u32,
+        /// Where its record begins in it.
+        offset: u64,
+    },
+    /// A block whose bytes are not what its hash says, though they are what was written.
+    Wrong {
+        /// The block, as above.
+        cid: Cid,
+    },
+    /// All is checked.
+    Done {
+        /// Blocks that are fine.
+        blocks: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Blocks that are not.
+        bad: u64,
+    },
+    /// It was given up.
+    Failed {
+        /// Why.
+        error: Failure,
+    },
 }
 
 /// How to take in a CAR.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{
     self, AddEvent, AddOptions, Added, ByteRange, CarImported, CarOptions, Failure, ImportSource,
-    OpenFile,
+    OpenFile, Put, PutOptions, VerifyLine,
 };
 use crate::operations::Operations;
 
@@ -74,5 +74,24 @@ impl api::Dag for Handle {
     ) -> BoxFuture<'static, Result<CarImported, Failure>> {
         let operations = Arc::clone(&self.0);
         Box::pin(async move { operations.import_car(car, options, events).await })
+    }
+
+    fn block(&self, cid: Cid) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let operations = Arc::clone(&self.0);
+        Box::pin(async move { operations.block(cid).await })
+    }
+
+    fn value(&self, path: String, codec: String) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let operations = Arc::clone(&self.0);
+        Box::pin(async move { operations.value(&path, &codec).await })
+    }
+
+    fn put(&self, data: Bytes, options: PutOptions) -> BoxFuture<'static, Result<Put, Failure>> {
+        let operations = Arc::clone(&self.0);
+        Box::pin(async move { operations.put(data, options).await })
+    }
+
+    fn verify(&self) -> BoxStream<'static, Result<VerifyLine, Failure>> {
+        self.0.verify()
     }
 }

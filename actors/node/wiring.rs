@@ -116,6 +116,7 @@ pub(super) fn wire(
     let parts = Parts {
         cluster: part.as_ref().map(|part| part.cluster.clone()),
         blocks: stores.blocks.clone(),
+        store: refs.store.clone(),
         holdings: stores.holdings.clone(),
         flights: flights.clone(),
         ipfs: refs.ipfs.clone(),

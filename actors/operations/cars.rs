@@ -135,7 +135,7 @@ impl Operations {
     }
 }
 
-fn stopping() -> Failure {
+pub(super) fn stopping() -> Failure {
     failure("E_BUSY", "the node is stopping".into())
 }
 

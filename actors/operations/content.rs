@@ -113,11 +113,7 @@ impl Operations {
     }
 
     async fn resolve(&self, path: &str) -> Result<(Blocks, Resolved), Failure> {
-        let trimmed = path.strip_prefix("/ipfs/").or(path.strip_prefix("ipfs://")).unwrap_or(path);
-        let (root, rest) = trimmed.split_once('/').unwrap_or((trimmed, ""));
-        let root: Cid = root.parse().map_err(|error: ipfs_kit_core::id::ParseError| {
-            failure("E_USAGE", error.to_string()).hint("a path is CID or CID/name/…")
-        })?;
+        let (root, rest) = split_path(path)?;
         let cid = root.to_cid();
         let blocks = self.blocks_of(root).await;
         let mut resolver =
@@ -175,6 +171,16 @@ impl Operations {
         let answer = Box::pin(self.call(O::NAME, request)).await?;
         serde_json::from_value(answer).map_err(|error| crate::api::bad_request(O::NAME, &error))
     }
+}
+
+/// The root of a path, and the names below it.
+pub(super) fn split_path(path: &str) -> Result<(Cid, &str), Failure> {
+    let trimmed = path.strip_prefix("/ipfs/").or(path.strip_prefix("ipfs://")).unwrap_or(path);
+    let (root, rest) = trimmed.split_once('/').unwrap_or((trimmed, ""));
+    let root = root.parse().map_err(|error: ipfs_kit_core::id::ParseError| {
+        failure("E_USAGE", error.to_string()).hint("a path is CID or CID/name/…")
+    })?;
+    Ok((root, rest))
 }
 
 fn live_holders(pin: &PinInfo) -> Vec<NodeId> {

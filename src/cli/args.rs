@@ -15,7 +15,9 @@ use crate::config::{Flag, ImportProfile, Sources};
 
 mod dag;
 
-pub use dag::{DagCommand, DagExportArgs, DagImportArgs};
+pub use dag::{
+    BlockCommand, DagCommand, DagExportArgs, DagGetArgs, DagImportArgs, PutArgs, StoreCommand,
+};
 
 /// One program that makes a set of machines into an IPFS cluster.
 #[derive(Debug, Parser)]
@@ -128,6 +130,12 @@ pub enum ClientCommand {
     /// DAGs of any codec, and CARs of them
     #[command(subcommand)]
     Dag(DagCommand),
+    /// Single blocks
+    #[command(subcommand)]
+    Block(BlockCommand),
+    /// The node's block store
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// What the cluster keeps
     #[command(subcommand)]
     Pin(PinCommand),

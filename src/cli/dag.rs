@@ -1,4 +1,4 @@
-//! `dag`: CARs in and out.
+//! `dag`: values and CARs, in and out.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ipfs_kit_actors::api::{Ack, AddEvent, CarImported, CarOptions};
+use ipfs_kit_actors::api::{Ack, AddEvent, CarImported, CarOptions, PutOptions};
+use ipfs_kit_core::ops::{CidRequest, DagStat};
 use serde_json::json;
 
-use super::args::{AckArg, DagCommand, DagExportArgs, DagImportArgs};
+use super::args::{AckArg, DagCommand, DagExportArgs, DagGetArgs, DagImportArgs};
+use super::block;
 use super::error::{CliError, Done, Halt, VerbResult};
 use super::output::{Column, Show};
 use super::session::{Session, to_value};
@@ -18,6 +20,12 @@ use crate::http::pipe::BlockingWriter;
 
 /// Bytes read from a source at once.
 const READ_LEN_BYTES: usize = 256 * 1024;
+
+static FIGURES: &[Column] = &[
+    Column::text("CID", "/cid"),
+    Column::text("BLOCKS", "/blocks"),
+    Column::shown("SIZE", "/size_bytes", Show::Size),
+];
 
 static ROOTS: &[Column] = &[
     Column::text("ROOT", "/cid"),
@@ -34,7 +42,37 @@ pub async fn run<W: Write>(session: &mut Session<W>, command: DagCommand) -> Ver
     match command {
         DagCommand::Export(args) => export(session, args).await,
         DagCommand::Import(args) => import(session, args).await,
+        DagCommand::Get(args) => get(session, args).await,
+        DagCommand::Put(args) => {
+            let options = PutOptions {
+                input_codec: Some(args.input_codec),
+                codec: args.store_codec,
+                hash: args.put.hash,
+                pin: args.put.pin,
+            };
+            block::put(session, &args.put.path, options).await
+        }
+        DagCommand::Stat { cid } => {
+            let figures = session.client.run::<DagStat>(&CidRequest { cid }).await?;
+            session.print(&figures, FIGURES, "/size_bytes")?;
+            Ok(Done::Fully)
+        }
     }
+}
+
+async fn get<W: Write>(session: &mut Session<W>, args: DagGetArgs) -> VerbResult {
+    let is_text = args.output_codec == "dag-json";
+    if !is_text {
+        refuse_terminal(&format!("ipfs-kit dag get {} > FILE", args.path))?;
+    }
+    let value = session.client.value(&args.path, &args.output_codec).await?;
+    session.out.bytes(&value)?;
+    // A file gets exactly the value, so that it can be put again; a terminal gets a line.
+    if is_text && io::stdout().is_terminal() {
+        session.out.bytes(b"\n")?;
+    }
+    session.out.flush()?;
+    Ok(Done::Fully)
 }
 
 async fn export<W: Write>(session: &mut Session<W>, args: DagExportArgs) -> VerbResult {
@@ -215,6 +253,23 @@ impl Source {
         }
         let len_bytes = metadata.is_file().then_some(metadata.len());
         Ok(Self { input: Box::new(file), path: path.to_owned(), len_bytes })
+    }
+
+    /// Everything, of which there may be `max` bytes.
+    pub(super) fn read_whole(self, max: u64) -> Result<Vec<u8>, CliError> {
+        let mut bytes = Vec::new();
+        let name = self.path.display();
+        let mut bounded = self.input.take(max + 1);
+        bounded.read_to_end(&mut bytes).map_err(|error| {
+            CliError::new("E_SOURCE", format!("cannot read {name}")).because(&error)
+        })?;
+        if bytes.len() as u64 > max {
+            let message = format!("{name} has more than the {max} bytes of a block");
+            return Err(
+                CliError::new("E_TOO_LARGE", message).hint("larger data is split: ipfs-kit add")
+            );
+        }
+        Ok(bytes)
     }
 
     /// Copies everything; `on_bytes` hears how many bytes so far.

@@ -79,6 +79,39 @@ impl Codec {
     }
 }
 
+/// Hash functions that new blocks may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    /// SHA2-256, which everybody has.
+    Sha2_256,
+    /// SHA2-512.
+    Sha2_512,
+    /// BLAKE3 with 32 bytes of output.
+    Blake3,
+}
+
+impl Hash {
+    /// The function with this multihash name, if it is one that blocks are made with here.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "sha2-256" => Some(Self::Sha2_256),
+            "sha2-512" => Some(Self::Sha2_512),
+            "blake3" => Some(Self::Blake3),
+            _ => None,
+        }
+    }
+}
+
+/// The CIDv1 of a block.
+pub fn hashed_cid(codec: Codec, hash: Hash, data: &[u8]) -> Cid {
+    let digest = match hash {
+        Hash::Sha2_256 => wrap(SHA2_256, &Sha256::digest(data)),
+        Hash::Sha2_512 => wrap(SHA2_512, &Sha512::digest(data)),
+        Hash::Blake3 => wrap(BLAKE3, blake3::hash(data).as_bytes()),
+    };
+    Cid::new_v1(codec.code(), digest)
+}
+
 /// A block and its identifier. Who builds one outside this package vouches for the match, or
 /// calls [`Block::verified`].
 #[derive(Debug, Clone, PartialEq, Eq)]

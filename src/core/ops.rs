@@ -14,10 +14,12 @@ use crate::member::{Liveness, RaftStanding, Role};
 use crate::pin::{ContentKind, Pin, ReplicaState};
 use crate::proto::Usage;
 
+mod dag;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use dag::{BlockInfo, BlockRemoved, CollectReport, DagFigures, StoreFigures};
 pub use table::{ALL, find};
 
 /// What stands in the registry for one operation.
@@ -190,6 +192,11 @@ operations! {
     IndexFind = "index.find": IndexFindRequest => IndexPage;
     ContentLs = "ls": LsRequest => LsPage;
     ContentStat = "stat": PathRequest => ContentInfo;
+    BlockStat = "block.stat": CidRequest => BlockInfo;
+    BlockRm = "block.rm": CidRequest => BlockRemoved;
+    DagStat = "dag.stat": CidRequest => DagFigures;
+    StoreStat = "store.stat": Nothing => StoreFigures;
+    StoreGc = "store.gc": Nothing => CollectReport;
 }
 
 /// The empty request.

@@ -10,7 +10,8 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use ipfs_kit_actors::api::{
     AddEvent, AddOptions, Added, ByteRange, CarImported, CarOptions, CarRoot, Dag, Failure,
-    ImportError, ImportSink, ImportSource, Node, OpenFile, WalkEntry, WalkKind,
+    ImportError, ImportSink, ImportSource, Node, OpenFile, Put, PutOptions, VerifyLine, WalkEntry,
+    WalkKind,
 };
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::ops::{ContentInfo, LsPage, LsRequest, PathRequest};
@@ -247,6 +248,37 @@ impl Dag for Shared {
             tokio::task::spawn_blocking(import).await.unwrap()
         }
         .boxed()
+    }
+
+    fn block(&self, cid: Cid) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let found = self.file(&cid.to_string());
+        async move { found }.boxed()
+    }
+
+    fn value(&self, path: String, codec: String) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let found = self.file(&path).map(|bytes| [codec.as_bytes(), &bytes].concat().into());
+        async move { found }.boxed()
+    }
+
+    fn put(&self, data: Bytes, options: PutOptions) -> BoxFuture<'static, Result<Put, Failure>> {
+        let size_bytes = data.len() as u64;
+        self.0.put(&options.codec, Item::File(data.to_vec()));
+        let put = Put { cid: cid(&options.codec), size_bytes, pinned: options.pin };
+        async move { Ok(put) }.boxed()
+    }
+
+    fn verify(&self) -> BoxStream<'static, Result<VerifyLine, Failure>> {
+        let damaged = VerifyLine::Damaged { cid: cid("root"), segment: 3, offset: 4096 };
+        stream::iter([Ok(damaged), Err(failure("E_STORE"))]).boxed()
+    }
+}
+
+impl Shared {
+    fn file(&self, path: &str) -> Result<Bytes, Failure> {
+        match self.0.find(path)? {
+            (_, Item::File(bytes)) => Ok(bytes.into()),
+            _ => Err(failure("E_CODEC")),
+        }
     }
 }
 

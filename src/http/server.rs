@@ -44,7 +44,11 @@ pub fn router(node: Arc<dyn Node>, token: ApiToken) -> Router {
         .route("/get/{*path}", get(streams::get))
         .route("/ls/{*path}", get(streams::ls))
         .route("/dag/export/{cid}", get(dag::export))
-        .route("/dag/import", put(dag::import));
+        .route("/dag/import", put(dag::import))
+        .route("/dag/value/{*path}", get(dag::value))
+        .route("/block/{cid}", get(dag::block))
+        .route("/block", put(dag::put_block))
+        .route("/store/verify", get(dag::verify));
     Router::new()
         .nest(wire::PREFIX, routes)
         .fallback(no_route)

@@ -157,3 +157,146 @@ async fn what_is_wrong_with_a_car_is_said_and_nothing_is_pinned() {
     absent.refused(3, "E_NOT_FOUND", &[nobodys]);
     node.works("after").await;
 }
+
+#[tokio::test]
+async fn blocks_are_put_read_and_deleted_unless_something_keeps_them() {
+    let place = Place::new();
+    let node = place.node("n", &[]).await;
+    let (loose, other) = (place.file("loose", "loose"), place.file("other", "other"));
+    let cid = node.says(&["-q", "block", "put", text(&loose)]).await.trim().to_owned();
+    assert_eq!(cid, block(Codec::Raw, b"loose".to_vec()).0.to_string());
+    assert_eq!(node.json(&["block", "stat", &cid]).await["size_bytes"], 5);
+    assert_eq!(node.says(&["block", "get", &cid]).await, "loose");
+    let other = node.says(&["-q", "block", "put", "--hash", "blake3", text(&other)]).await;
+    node.says(&["block", "rm", &cid]).await;
+    node.run(&["block", "get", &cid]).await.refused(3, "E_NOT_FOUND", &[&cid]);
+    node.run(&["block", "rm", &cid]).await.refused(3, "E_NOT_FOUND", &["is not here"]);
+    assert_eq!(node.says(&["block", "get", other.trim()]).await, "other", "nothing else went");
+
+    let folder = place.path("data");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("file"), "kept").unwrap();
+    let root = node.says(&["-q", "add", text(&folder)]).await.trim().to_owned();
+    let (leaf, _) = block(Codec::Raw, b"kept".to_vec());
+    let kept = node.run(&["block", "rm", &leaf.to_string()]).await;
+    kept.refused(8, "E_CONFLICT", &[&root, "ipfs-kit pin rm"]);
+    assert_eq!(node.says(&["cat", &format!("{root}/file")]).await, "kept");
+
+    let largest = place.file("largest", vec![1; 2 << 20]);
+    node.says(&["block", "put", text(&largest)]).await;
+    let too_large = place.file("too-large", vec![1; (2 << 20) + 1]);
+    let put = node.run(&["block", "put", text(&too_large)]).await;
+    put.refused(2, "E_TOO_LARGE", &["2097152 bytes of a block", "ipfs-kit add"]);
+    let put = node.run(&["block", "put", "--cid-codec", "dag-cbor", text(&loose)]).await;
+    put.refused(2, "E_CODEC", &["is not what its codec says"]);
+    let put = node.run(&["block", "put", "--cid-codec", "cbor", text(&loose)]).await;
+    put.refused(2, "E_CODEC", &["no codec \"cbor\"", "dag-cbor"]);
+    let put = node.run(&["block", "put", "--mhtype", "md5", text(&loose)]).await;
+    put.refused(2, "E_USAGE", &["no hash function \"md5\"", "sha2-256"]);
+    node.run(&["block", "put", "no/such"]).await.refused(3, "E_PATH", &["no/such"]);
+    node.run(&["block", "get", "not-a-cid"])
+        .await
+        .status
+        .code()
+        .map_or_else(|| panic!("it was killed"), |code| assert_eq!(code, 2));
+}
+
+#[tokio::test]
+async fn values_are_put_and_read_by_path() {
+    let place = Place::new();
+    let node = place.node("n", &[]).await;
+    let folder = place.path("data");
+    std::fs::create_dir_all(folder.join("inner")).unwrap();
+    std::fs::write(folder.join("inner/small"), "small").unwrap();
+    let tree = node.says(&["-q", "add", text(&folder)]).await.trim().to_owned();
+
+    let json = format!(r#"{{ "b": [1, {{"tree": {{"/": "{tree}"}}}}], "a": 0.5 }}"#);
+    let json = place.file("value.json", json);
+    let cid = node.says(&["-q", "dag", "put", "--pin", text(&json)]).await.trim().to_owned();
+    assert!(cid.starts_with("bafyrei"), "dag-cbor with sha2-256: {cid}");
+    let canonical = format!(r#"{{"a":0.5,"b":[1,{{"tree":{{"/":"{tree}"}}}}]}}"#);
+    assert_eq!(node.says(&["dag", "get", &cid]).await, canonical);
+    assert_eq!(node.says(&["dag", "get", &format!("{cid}/b/0")]).await, "1");
+    let small = format!("/ipfs/{cid}/b/1/tree/inner/small");
+    let raw = ["dag", "get", "--output-codec", "raw", &small];
+    assert_eq!(node.says(&raw).await, "small");
+    let directory = node.json(&["dag", "get", &format!("{cid}/b/1/tree")]).await;
+    assert_eq!(directory["Links"][0]["Name"], "inner", "a link at the end is followed");
+    assert_eq!(node.json(&["dag", "stat", &cid]).await["blocks"], 4);
+    assert_eq!(pins(&node).await, 2);
+
+    // The same value, whatever it came as.
+    let cbor = place.path("value.cbor");
+    let got = piped(&node, &["dag", "get", "--output-codec", "dag-cbor", &cid], &json, &cbor).await;
+    assert!(got.status.success(), "{got:?}");
+    let back = node.says(&["-q", "dag", "put", "--input-codec", "dag-cbor", text(&cbor)]).await;
+    assert_eq!(back.trim(), cid);
+
+    for (path, part) in [("b/2", "there is no b/2"), ("b/1/tree/none", "none"), ("a/x", "a/x")] {
+        let missing = node.run(&["dag", "get", &format!("{cid}/{path}")]).await;
+        missing.refused(3, "E_NOT_FOUND", &[part]);
+    }
+    let broken = place.file("broken", "{\"a\":");
+    let put = node.run(&["dag", "put", text(&broken)]).await;
+    put.refused(2, "E_CODEC", &["block is no dag-json"]);
+    let not_pb = node.run(&["dag", "put", "--store-codec", "dag-pb", text(&json)]).await;
+    not_pb.refused(2, "E_CODEC", &["dag-pb"]);
+    let nobodys = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
+    let dangling = place.file("dangling", format!(r#"[{{"/":"{nobodys}"}}]"#));
+    let put = node.run(&["dag", "put", "--pin", text(&dangling)]).await;
+    put.refused(1, "E_INCOMPLETE", &[nobodys, "not pinned"]);
+    node.run(&["dag", "stat", nobodys]).await.refused(3, "E_NOT_FOUND", &[nobodys]);
+}
+
+/// Flips a bit of `needle` where it lies in a folder's segments.
+fn damage(folder: &Path, needle: &[u8]) {
+    for entry in std::fs::read_dir(folder.join("blocks")).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(mut bytes) = std::fs::read(&path) else { continue };
+        if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
+            bytes[at] ^= 1;
+            return std::fs::write(path, bytes).unwrap();
+        }
+    }
+    panic!("no segment has it");
+}
+
+#[tokio::test]
+async fn the_store_shows_what_it_has_collects_and_names_what_has_decayed() {
+    let place = Place::new();
+    let node = place.node("n", &[]).await;
+    let content = b"something that stands nowhere else in the folder";
+    let (kept, loose) = (place.file("kept", content), place.file("loose", vec![5; 1 << 20]));
+    let root = node.says(&["-q", "add", text(&kept)]).await.trim().to_owned();
+    node.says(&["block", "put", text(&loose)]).await;
+    let stat = node.json(&["store", "stat"]).await;
+    assert_eq!((&stat["blocks"], &stat["roots"]), (&2.into(), &1.into()), "{stat}");
+    let report = node.json(&["store", "gc"]).await;
+    assert_eq!(
+        (&report["removed_blocks"], &report["removed_bytes"]),
+        (&1.into(), &(1 << 20).into()),
+        "{report}"
+    );
+    assert_eq!(node.json(&["store", "stat"]).await["blocks"], 1);
+    assert_eq!(node.json(&["store", "verify"]).await, serde_json::json!([]));
+
+    let folder = node.folder.clone();
+    node.stop().await;
+    damage(&folder, content);
+    let node = Node::up(&folder, &[]).await;
+    for _ in 0..2 {
+        // The second time it is known, and counts as absent.
+        let verify = node.run(&["--output", "json", "store", "verify"]).await;
+        assert_eq!(verify.status.code(), Some(4), "{verify:?}");
+        let bad: serde_json::Value = serde_json::from_str(&verify.stdout).unwrap();
+        assert_eq!((&bad[0]["event"], &bad[0]["cid"]), (&"damaged".into(), &root.as_str().into()));
+        assert!(bad[0]["segment"].is_u64() && bad[0]["offset"].is_u64(), "{bad}");
+        assert!(verify.stderr.contains("0 blocks are fine, 1 are not"), "{verify:?}");
+    }
+    let gc = node.run(&["--output", "json", "store", "gc"]).await;
+    assert_eq!(gc.status.code(), Some(4), "{gc:?}");
+    assert!(gc.stdout.contains(&root), "the root that is not whole is named: {gc:?}");
+    // Adding it again mends it.
+    node.says(&["add", text(&kept)]).await;
+    assert_eq!(node.json(&["store", "verify"]).await, serde_json::json!([]));
+}

@@ -1,5 +1,7 @@
 //! What a collection marks.
 
+use std::sync::Arc;
+
 use ipfs_kit_content::cid::{Version, sha2_256_cid};
 use ipfs_kit_content::ipld::{Ipld, encode};
 use ipfs_kit_store::blocks::{BlockStoreOptions, VerifiedBlock};
