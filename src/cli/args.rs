@@ -236,9 +236,12 @@ pub struct DemoArgs {
 /// Arguments of `add`.
 #[derive(Clone, Debug, Args)]
 pub struct AddArgs {
-    /// Files and folders; several become entries of one new folder
+    /// Files and folders; several become entries of one new folder; - is standard input
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Put a single PATH into a new folder too, so that its name is kept
+    #[arg(short, long, visible_alias = "wrap-with-directory")]
+    pub wrap: bool,
     /// The pin's name [default: the last part of a single PATH]
     #[arg(long)]
     pub name: Option<String>,

@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use ipfs_kit_actors::api::{AddEvent, AddOptions, Added, ByteRange, Failure};
 use ipfs_kit_core::ops::{ContentInfo, Operation};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -107,6 +108,19 @@ impl Client {
         on_event: impl FnMut(AddEvent),
     ) -> Result<(Added, T), CliError> {
         let request = self.request(Method::PUT, "/add").query(options);
+        let request = request.header(CONTENT_TYPE, wire::TAR);
+        self.upload(request, produce, on_event).await
+    }
+
+    /// The same for the bytes of a single file, however many they will be.
+    pub async fn add_file<T: Send + 'static>(
+        &self,
+        options: &AddOptions,
+        produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
+        on_event: impl FnMut(AddEvent),
+    ) -> Result<(Added, T), CliError> {
+        let request = self.request(Method::PUT, "/add").query(options);
+        let request = request.header(CONTENT_TYPE, wire::OCTETS);
         self.upload(request, produce, on_event).await
     }
 

@@ -91,13 +91,19 @@ struct Root {
 impl Walk {
     /// Looks at the paths given: one is the root itself, several become entries of a new folder.
     pub fn new(paths: &[PathBuf], hidden: Hidden) -> Result<Self, CliError> {
+        Self::named(paths, hidden, paths.len() > 1)
+    }
+
+    /// The same, but a single path becomes an entry of a new folder too.
+    pub fn wrapped(paths: &[PathBuf], hidden: Hidden) -> Result<Self, CliError> {
+        Self::named(paths, hidden, true)
+    }
+
+    fn named(paths: &[PathBuf], hidden: Hidden, as_entries: bool) -> Result<Self, CliError> {
         let mut roots = Vec::with_capacity(paths.len());
         for path in paths {
             let full = std::fs::canonicalize(path).map_err(|error| not_there(path, &error))?;
-            let names = match paths {
-                [_] => Vec::new(),
-                _ => vec![file_name(&full)],
-            };
+            let names = if as_entries { vec![file_name(&full)] } else { Vec::new() };
             roots.push(Root { names, path: path.clone() });
         }
         roots.sort_by(|a, b| a.names.cmp(&b.names));
@@ -160,7 +166,7 @@ impl Walk {
     }
 
     fn drive(&self, pass: &mut Pass<'_>) -> Result<(), CliError> {
-        if self.roots.len() > 1 {
+        if self.roots.iter().any(|root| !root.names.is_empty()) {
             pass.directory(&[])?;
         }
         for root in &self.roots {

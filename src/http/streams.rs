@@ -8,7 +8,10 @@ use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_T
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
-use ipfs_kit_actors::api::{AddOptions, ByteRange, Failure, OpenFile, WalkEntry, WalkKind, run};
+use ipfs_kit_actors::api::{
+    AddOptions, ByteRange, Failure, ImportError, ImportSink, ImportSource, OpenFile, WalkEntry,
+    WalkKind, run,
+};
 use ipfs_kit_core::ops::{ContentLs, ContentStat, LsPage, LsRequest, PathRequest};
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -24,17 +27,34 @@ use super::wire::{self, LsLine};
 /// Entries asked for at once while listing.
 const LS_PAGE_ENTRIES: usize = 1000;
 
-/// `PUT /add`: an archive in, events out, the last of which says how it ended.
-pub(super) async fn add(State(api): State<Api>, uri: Uri, body: Body) -> Response {
+/// `PUT /add`: an archive, or the bytes of one file, in; events out, the last of which says how it ended.
+pub(super) async fn add(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let options = match Query::<AddOptions>::try_from_uri(&uri) {
         Ok(Query(options)) => options,
         Err(error) => {
             return failure_response(&usage(format!("the options are not valid: {error}")));
         }
     };
-    upload::answer(body, move |archive, events| {
-        api.node.add(Box::new(TarSource::new(archive)), options, events)
+    let is_file = headers.get(CONTENT_TYPE).is_some_and(|value| value == wire::OCTETS);
+    upload::answer(body, move |bytes, events| {
+        let source: Box<dyn ImportSource> =
+            if is_file { Box::new(FileSource(bytes)) } else { Box::new(TarSource::new(bytes)) };
+        api.node.add(source, options, events)
     })
+}
+
+/// A single file whose length nobody knows before its end.
+struct FileSource<R>(R);
+
+impl<R: io::Read + Send> ImportSource for FileSource<R> {
+    fn drive(mut self: Box<Self>, sink: &mut dyn ImportSink) -> Result<(), ImportError> {
+        sink.file(b"", &mut self.0)
+    }
 }
 
 /// The range as query parameters, for clients that find headers awkward.

@@ -14,6 +14,8 @@ pub const CID_HEADER: &str = "x-ipfs-kit-cid";
 pub const NDJSON: &str = "application/x-ndjson";
 /// Media type of CARs.
 pub const CAR: &str = "application/vnd.ipld.car";
+/// Media type of the bytes of one file.
+pub const OCTETS: &str = "application/octet-stream";
 /// Media type of archives.
 pub const TAR: &str = "application/x-tar";
 /// Largest unary request body.

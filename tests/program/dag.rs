@@ -300,3 +300,31 @@ async fn the_store_shows_what_it_has_collects_and_names_what_has_decayed() {
     node.says(&["add", text(&kept)]).await;
     assert_eq!(node.json(&["store", "verify"]).await, serde_json::json!([]));
 }
+
+#[tokio::test]
+async fn standard_input_is_added_as_the_file_that_it_is() {
+    let place = Place::new();
+    let node = place.node("n", &[]).await;
+    let content = place.file("content", vec![9; (5 << 20) + 7]);
+    let out = place.path("out");
+    let as_file = node.says(&["-q", "add", text(&content)]).await;
+    let piped_in = piped(&node, &["-q", "add", "-"], &content, &out).await;
+    assert!(piped_in.status.success(), "{piped_in:?}");
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), as_file);
+    let empty = piped(&node, &["-q", "add", "-"], Path::new("/dev/null"), &out).await;
+    assert!(empty.status.success(), "{empty:?}");
+    assert_eq!(node.says(&["cat", std::fs::read_to_string(&out).unwrap().trim()]).await, "");
+    let both = node.run(&["add", "-", text(&content)]).await;
+    both.refused(2, "E_USAGE", &["standard input has no name"]);
+    let blocks = node.json(&["store", "stat"]).await["blocks"].clone();
+
+    // Wrapped, the name is kept, and the file's own blocks are those that are there.
+    let root = node.says(&["-q", "add", "--wrap", text(&content)]).await;
+    let listed = node.json(&["ls", root.trim()]).await;
+    assert_eq!(
+        (&listed[0]["name"], &listed[0]["cid"]),
+        (&"content".into(), &as_file.trim().into())
+    );
+    let now = node.json(&["store", "stat"]).await["blocks"].clone();
+    assert_eq!(now.as_u64(), blocks.as_u64().map(|blocks| blocks + 1), "one new folder");
+}
