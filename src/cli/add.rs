@@ -44,15 +44,18 @@ pub async fn run<W: Write>(session: &mut Session<W>, args: AddArgs) -> VerbResul
     }
     let hidden = if args.hidden { Hidden::Take } else { Hidden::Skip };
     let (paths, wrap) = (args.paths.clone(), args.wrap);
+    let (rules, rules_file) = (args.ignore.clone(), args.ignore_rules_path.clone());
     let (walk, survey) = off_thread(move || {
         let walk = if wrap { Walk::wrapped(&paths, hidden) } else { Walk::new(&paths, hidden) }?;
+        let walk = walk.ignoring(&rules, rules_file.as_deref())?;
         let survey = walk.survey()?;
         Ok((walk, survey))
     })
     .await?;
     let hidden = survey.hidden.describe("hidden");
     let special = survey.special.describe("sockets, pipes or devices");
-    for skipped in [hidden, special].into_iter().flatten() {
+    let ignored = survey.ignored.describe("ignored");
+    for skipped in [hidden, special, ignored].into_iter().flatten() {
         session.say(&format!("skipped {skipped}"));
     }
     let options = options(&args, walk.default_name());
@@ -153,7 +156,11 @@ fn finish<W: Write>(
     name: &str,
     survey: &Survey,
 ) -> VerbResult {
-    let skipped = json!({ "hidden": survey.hidden.count, "special": survey.special.count });
+    let skipped = json!({
+        "hidden": survey.hidden.count,
+        "special": survey.special.count,
+        "ignored": survey.ignored.count,
+    });
     let report = Report { added, name, skipped };
     if session.out.format() == Format::Ndjson {
         let mut last = to_value(&report)?;

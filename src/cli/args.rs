@@ -257,6 +257,12 @@ pub struct AddArgs {
     /// Add hidden files too
     #[arg(long)]
     pub hidden: bool,
+    /// Leave out what matches, as a line of a .gitignore would; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub ignore: Vec<String>,
+    /// Leave out what the lines of this file match, which has the form of a .gitignore
+    #[arg(long, value_name = "FILE")]
+    pub ignore_rules_path: Option<PathBuf>,
     /// End the pin by itself after this long, such as 30d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub expire: Option<Duration>,
