@@ -11,8 +11,12 @@ pub use ipfs_kit_core::proto::OperationFailure as Failure;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+mod dag;
+
+pub use dag::{CarImported, CarOptions, CarRoot, Dag, Put, PutOptions, VerifyLine};
+
 /// Everything that an interface may ask of a running node. Cheap to clone, usable from any thread.
-pub trait Node: Send + Sync {
+pub trait Node: Dag + Send + Sync {
     /// Runs a unary operation of the registry by name, on the node where it belongs.
     fn call(
         &self,
@@ -154,6 +158,13 @@ pub enum AddEvent {
         /// Files so far.
         files: u64,
         /// Bytes so far.
+        bytes: u64,
+    },
+    /// Blocks of a CAR so far.
+    Blocks {
+        /// Blocks so far.
+        blocks: u64,
+        /// Their bytes.
         bytes: u64,
     },
     /// All blocks are durable on this node.

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream, StreamExt};
 use ipfs_kit_core::command::Refusal;
 use ipfs_kit_core::follow::View;
 use ipfs_kit_core::id::{ClusterId, NodeId};
@@ -17,10 +15,10 @@ use ipfs_kit_store::checkpoint::{CheckpointError, Checkpoints};
 use ipfs_kit_store::disk::Disk;
 use ipfs_kit_store::raft_log::{RaftLog, RaftLogError, RaftLogOptions};
 use ipfs_kit_store::wal::{WalError, WalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::api::{self, AddEvent, AddOptions, Added, ByteRange, Failure, ImportSource, OpenFile};
+use crate::api;
 use crate::cluster_manager::coordination::Coordination;
 use crate::cluster_manager::monitoring::{Expelled, HeardOf, Session};
 use crate::cluster_manager::state_sync::Arrivals;
@@ -36,9 +34,10 @@ use crate::ports::{Clock, Entropy, Executor, Network, Peers};
 use crate::rpc::Rpc;
 use crate::settings::{Membership, NodeSettings};
 use crate::shared::{Shared, SharedState, SharedView, scope_of};
-use crate::store::{Flights, LeaseVerdict};
+use crate::store::{Flights, LeaseVerdict, StoreActor};
 use crate::supervision::{ActorRef, ChildSpec, Exit, Root, SpecError, Tree, launch};
 
+mod handle;
 mod wiring;
 
 pub(crate) use wiring::RoleDeps;
@@ -103,6 +102,8 @@ pub struct Parts {
     pub cluster: Option<Cluster>,
     /// The block store.
     pub blocks: BlockStore,
+    /// Keeps it in order.
+    pub store: ActorRef<StoreActor>,
     /// Records of what is held.
     pub holdings: Holdings,
     /// Imports under way.
@@ -293,7 +294,7 @@ pub async fn start(settings: NodeSettings, world: World) -> Result<RunningNode, 
             })
         }));
     });
-    let api: Arc<dyn api::Node> = Arc::new(Handle(Arc::clone(&wired.operations)));
+    let api = handle::node(Arc::clone(&wired.operations));
     let farewell = wired.farewell;
     Ok(RunningNode { root, api, parts: wired.operations, tree, ended, farewell })
 }
@@ -370,47 +371,6 @@ fn knows(view: &View, membership: &Membership) -> bool {
     membership.members.iter().all(|member| {
         view.members().get(&member.id).is_some_and(|known| known.spec.addrs == member.spec.addrs)
     })
-}
-
-/// The handle for interfaces.
-struct Handle(Arc<Operations>);
-
-impl api::Node for Handle {
-    fn call(
-        &self,
-        name: String,
-        request: serde_json::Value,
-    ) -> BoxFuture<'static, Result<serde_json::Value, Failure>> {
-        let operations = Arc::clone(&self.0);
-        Box::pin(async move { operations.call(&name, request).await })
-    }
-
-    fn add(
-        &self,
-        source: Box<dyn ImportSource>,
-        options: AddOptions,
-        events: mpsc::Sender<AddEvent>,
-    ) -> BoxFuture<'static, Result<Added, Failure>> {
-        let operations = Arc::clone(&self.0);
-        Box::pin(async move { operations.add(source, options, events).await })
-    }
-
-    fn cat(&self, path: String, range: ByteRange) -> BoxFuture<'static, Result<OpenFile, Failure>> {
-        let operations = Arc::clone(&self.0);
-        Box::pin(async move { operations.open_file(&path, range).await })
-    }
-
-    fn walk(&self, path: String) -> BoxStream<'static, Result<api::WalkEntry, Failure>> {
-        let operations = Arc::clone(&self.0);
-        stream::once(async move {
-            match operations.walk_tree(&path).await {
-                Ok(entries) => entries,
-                Err(failure) => stream::iter([Err(failure)]).boxed(),
-            }
-        })
-        .flatten()
-        .boxed()
-    }
 }
 
 /// An empty state for a node without consensus.

@@ -20,7 +20,10 @@ use crate::shared::Shared;
 use crate::supervision::AskError;
 
 mod adding;
+mod blocks;
+mod cars;
 mod content;
+mod dag;
 mod health;
 mod index;
 mod members;
@@ -244,6 +247,15 @@ impl Operations {
             ops::ContentStat::NAME => {
                 typed::<ops::ContentStat, _>(request, |r| self.content_stat(r)).await
             }
+            ops::BlockStat::NAME => {
+                typed::<ops::BlockStat, _>(request, |r| self.block_stat(r)).await
+            }
+            ops::BlockRm::NAME => typed::<ops::BlockRm, _>(request, |r| self.block_rm(r)).await,
+            ops::DagStat::NAME => typed::<ops::DagStat, _>(request, |r| self.dag_stat(r)).await,
+            ops::StoreStat::NAME => {
+                typed::<ops::StoreStat, _>(request, |_| self.store_stat()).await
+            }
+            ops::StoreGc::NAME => typed::<ops::StoreGc, _>(request, |_| self.store_gc()).await,
             other => Err(Failure {
                 code: "E_UNKNOWN_OPERATION".into(),
                 message: format!("{other} stands in the registry and runs nowhere"),

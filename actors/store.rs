@@ -2,22 +2,17 @@
 //! measures what is used.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Handler, Message};
+use actix::{Actor, AsyncContext, Handler, Message, ResponseFuture};
 use cid::Cid;
 use futures_util::future::BoxFuture;
-use ipfs_kit_content::cid::Codec;
-use ipfs_kit_content::walk::{DagWalk, LeafMemory, WalkError};
+use ipfs_kit_core::ops::CollectReport;
 use ipfs_kit_core::proto::Usage;
-use ipfs_kit_store::blocks::{
-    BlockStore, GcError, GcSession, GetError, Key, Lease, LeaseError, LeaseId, SweepControl,
-    SweepProgress, SweepReport,
-};
+use ipfs_kit_store::blocks::{BlockStore, Key, Lease, LeaseError, LeaseId};
 use ipfs_kit_store::raft_log::RaftLog;
 use tokio::time::Instant;
 
@@ -28,6 +23,11 @@ use crate::shared::{Shared, SharedView};
 use crate::supervised;
 use crate::supervision::Ctx;
 
+mod collect;
+
+pub use collect::CollectError;
+use collect::{Kept, Outcome};
+
 /// Between two measurements of what is used.
 const MEASURE: Duration = Duration::from_secs(1);
 /// Between two looks at the leases of imports.
@@ -35,12 +35,6 @@ const REVIEW: Duration = Duration::from_secs(5);
 /// How long a root must be no pin before its lease ends: longer than any node goes on with a command
 /// that nobody waits for (20 s at the user's node, then 30 s at the one that it was passed on to).
 const ABSENT_FOR: Duration = Duration::from_secs(90);
-/// Blocks that a marking walk names at once.
-const WALK_BATCH: usize = 512;
-/// Leaves that a marking walk remembers; beyond it a leaf that is linked often is marked often.
-const LEAVES: LeafMemory = LeafMemory::First(1_000_000);
-/// Damaged roots that one collection reports; the next one goes on.
-const DAMAGED_MAX: usize = 1_000;
 /// What the lease of an import says before its root.
 const IMPORT_LEASE: &str = "import ";
 
@@ -99,23 +93,20 @@ pub struct StoreActor {
     last: Option<Kept>,
 }
 
-/// What a collection kept: as long as both are so, another one would remove nothing.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Kept {
-    /// Fingerprint of the roots as it began.
-    roots: u64,
-    /// Blocks that were there as it began, without those that it removed.
-    blocks: u64,
+/// Collects now, and says what that did.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<CollectReport, CollectError>")]
+pub struct CollectNow;
+
+/// Deletes one block, if nothing keeps it.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<(), CollectError>")]
+pub struct Remove {
+    /// The block.
+    pub cid: Cid,
 }
 
-/// What became of a collection.
-enum Outcome {
-    Swept { report: SweepReport, kept: Kept, damaged: Vec<Cid> },
-    NothingNew,
-    Busy,
-}
-
-/// Collects now.
+/// Collects soon.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Collect;
@@ -253,98 +244,13 @@ impl StoreActor {
         let (deps, last, me) = (self.deps.clone(), self.last, ctx.own_ref());
         tokio::task::spawn_local(async move {
             let executor = Arc::clone(&deps.executor);
-            let run = work(&*executor, WorkLane::Bulk, move || run(&deps, last)).await;
+            let run = work(&*executor, WorkLane::Bulk, move || collect::run(&deps, last)).await;
             let result = run.unwrap_or_else(|error| Err(error.to_string()));
             // Lost when the actor is restarting: the next look collects again.
             if let Err(reason) = me.tell(Collected(result)) {
                 tracing::debug!(%reason, "a collection ended too late");
             }
         });
-    }
-}
-
-/// Everything that is kept with all below it: what is held, what is to be held, what was just added.
-fn roots(deps: &Deps) -> BTreeSet<Cid> {
-    let mut roots: BTreeSet<Cid> = deps.holdings.roots().iter().map(|cid| cid.to_cid()).collect();
-    if let Some(view) = &deps.view {
-        view.read(|view| roots.extend(view.pins().keys().map(|cid| cid.to_cid())));
-    }
-    roots.extend(deps.blocks.leases().iter().filter_map(leased_import));
-    roots
-}
-
-/// One collection, unless nothing can have changed since the last one.
-fn run(deps: &Deps, last: Option<Kept>) -> Result<Outcome, String> {
-    let begun = deps.flights.ground(|| deps.blocks.begin_gc());
-    let mut session = match begun {
-        None | Some(Err(GcError::Running)) => return Ok(Outcome::Busy),
-        Some(Err(error)) => return Err(error.to_string()),
-        Some(Ok(session)) => session,
-    };
-    let blocks = deps.blocks.stat().map_err(|error| error.to_string())?.blocks;
-    let roots = roots(deps);
-    let mut hasher = DefaultHasher::new();
-    roots.hash(&mut hasher);
-    let kept = Kept { roots: hasher.finish(), blocks };
-    if last == Some(kept) {
-        return Ok(Outcome::NothingNew);
-    }
-    let held: BTreeSet<_> = deps.holdings.roots().into_iter().collect();
-    let mut damaged = Vec::new();
-    for root in roots {
-        let whole = mark(&deps.blocks, &session, root).map_err(|error| error.to_string())?;
-        if !whole && damaged.len() < DAMAGED_MAX && held.contains(&root.into()) {
-            damaged.push(root);
-        }
-    }
-    // Leases taken meanwhile: their roots are safe, what is below them has to be marked.
-    while !session.new_roots().is_empty() {
-        for root in deps.blocks.leases().iter().filter_map(leased_import) {
-            mark(&deps.blocks, &session, root).map_err(|error| error.to_string())?;
-        }
-    }
-    let mut control = |_: SweepProgress| SweepControl::Continue;
-    let report = session.sweep(&mut control).map_err(|error| error.to_string())?;
-    let kept = Kept { blocks: blocks.saturating_sub(report.removed_blocks), ..kept };
-    Ok(Outcome::Swept { report, kept, damaged })
-}
-
-/// Why a root can't be marked; then nothing is swept.
-#[derive(Debug, thiserror::Error)]
-enum MarkError {
-    #[error(transparent)]
-    Walk(#[from] WalkError),
-    #[error(transparent)]
-    Read(#[from] GetError),
-}
-
-/// Marks everything below a root that is here; `false` if something is not: it is being fetched, was never
-/// whole, or has decayed.
-fn mark(blocks: &BlockStore, session: &GcSession, root: Cid) -> Result<bool, MarkError> {
-    let mut walk = DagWalk::new([root], LEAVES)?;
-    let mut whole = true;
-    loop {
-        let named = walk.next(WALK_BATCH);
-        if named.is_empty() {
-            return Ok(whole);
-        }
-        for cid in named {
-            if !session.mark(cid) {
-                whole = false;
-                walk.missing(&cid)?;
-            } else if Codec::of(&cid) == Some(Codec::Raw) {
-                walk.visited(&cid, None)?;
-            } else {
-                match blocks.get(cid) {
-                    Ok(Some(bytes)) => walk.visited(&cid, Some(&bytes))?,
-                    Ok(None) | Err(GetError::Corrupt { .. }) => {
-                        whole = false;
-                        walk.missing(&cid)?;
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
     }
 }
 
@@ -371,6 +277,41 @@ impl Handler<Collect> for StoreActor {
     fn handle(&mut self, _: Collect, ctx: &mut Ctx<Self>) {
         self.last = None;
         self.collect(ctx);
+    }
+}
+
+impl Handler<CollectNow> for StoreActor {
+    type Result = ResponseFuture<Result<CollectReport, CollectError>>;
+
+    fn handle(&mut self, _: CollectNow, ctx: &mut Ctx<Self>) -> Self::Result {
+        let (deps, me) = (self.deps.clone(), ctx.own_ref());
+        Box::pin(async move {
+            let executor = Arc::clone(&deps.executor);
+            let run = work(&*executor, WorkLane::Bulk, move || collect::run(&deps, None)).await;
+            let result = run.unwrap_or_else(|error| Err(error.to_string()));
+            let answer = collect::report(&result);
+            if answer.is_ok()
+                && let Err(reason) = me.tell(Collected(result))
+            {
+                tracing::debug!(%reason, "a collection ended too late");
+            }
+            answer
+        })
+    }
+}
+
+impl Handler<Remove> for StoreActor {
+    type Result = ResponseFuture<Result<(), CollectError>>;
+
+    fn handle(&mut self, Remove { cid }: Remove, _: &mut Ctx<Self>) -> Self::Result {
+        let deps = self.deps.clone();
+        self.last = None;
+        Box::pin(async move {
+            let executor = Arc::clone(&deps.executor);
+            let job = move || collect::remove(&deps, cid);
+            let removed = work(&*executor, WorkLane::Bulk, job).await;
+            removed.unwrap_or_else(|error| Err(CollectError::Failed(error.to_string())))
+        })
     }
 }
 

@@ -19,6 +19,7 @@ use ipfs_kit_core::id::NodeId;
 use ipfs_kit_core::proto::{Request, Response};
 use ipfs_kit_store::blocks::{BlockStore, GetError, PutError, VerifiedBlock};
 
+use crate::causes::with_causes;
 use crate::ports::{Executor, WorkLane, work};
 use crate::rpc::{Rpc, RpcError, unexpected};
 use crate::shared::SharedView;
@@ -386,5 +387,5 @@ pub fn is_full(error: &PutError) -> bool {
 }
 
 fn invalid(error: WalkError) -> TransferError {
-    TransferError::Invalid { reason: error.to_string() }
+    TransferError::Invalid { reason: with_causes(&error) }
 }

@@ -18,9 +18,11 @@ use session::Session;
 
 mod add;
 pub mod args;
+mod block;
 mod call;
 pub mod client;
 mod cluster;
+mod dag;
 pub mod demo;
 mod doctor;
 mod engine_error;
@@ -113,6 +115,9 @@ async fn run_verb<W: Write>(session: &mut Session<W>, command: ClientCommand) ->
         ClientCommand::Get(args) => read::get(session, args).await,
         ClientCommand::Cat(args) => read::cat(session, args).await,
         ClientCommand::Ls(args) => read::ls(session, args).await,
+        ClientCommand::Dag(command) => dag::run(session, command).await,
+        ClientCommand::Block(command) => block::run(session, command).await,
+        ClientCommand::Store(command) => block::store(session, command).await,
         ClientCommand::Pin(command) => pin::run(session, command).await,
         ClientCommand::Node(command) => cluster::members(session, command).await,
         ClientCommand::Cluster(command) => cluster::run(session, command).await,

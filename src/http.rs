@@ -2,6 +2,7 @@
 //! watches over the node: `/healthz`, `/readyz`, `/metrics`.
 
 pub mod codes;
+mod dag;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod folder;
@@ -15,6 +16,7 @@ mod server;
 mod streams;
 mod tar_source;
 pub mod tarball;
+mod upload;
 pub mod wire;
 
 pub use listener::{BindError, Connection, Exposure, Listener};

@@ -15,6 +15,7 @@ use ipfs_kit_store::blocks::{BlockStore, VerifiedBlock};
 use tokio::sync::mpsc;
 
 use crate::api::{AddEvent, ImportError, ImportSink, ImportSource};
+use crate::causes::with_causes;
 use crate::transfer::is_full;
 
 /// Bytes between two words of progress.
@@ -240,19 +241,8 @@ fn import_error(error: ContentError) -> ImportError {
     match error {
         ContentError::Read { path, source } => ImportError::Read { path: path.to_string(), source },
         ContentError::Sink { .. } => {
-            ImportError::Store { code: "E_STORE", reason: with_sources(&error) }
+            ImportError::Store { code: "E_STORE", reason: with_causes(&error) }
         }
-        other => ImportError::Invalid { path: String::new(), reason: with_sources(&other) },
+        other => ImportError::Invalid { path: String::new(), reason: with_causes(&other) },
     }
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }

@@ -116,6 +116,7 @@ pub(super) fn wire(
     let parts = Parts {
         cluster: part.as_ref().map(|part| part.cluster.clone()),
         blocks: stores.blocks.clone(),
+        store: refs.store.clone(),
         holdings: stores.holdings.clone(),
         flights: flights.clone(),
         ipfs: refs.ipfs.clone(),
@@ -184,7 +185,7 @@ pub(super) fn wire(
             .child(consensus_spec(role.read(|role| *role), &part.consensus));
     }
     root = root.child(roles::role_spec(role.read(|role| *role), &role_deps));
-    let handle: Arc<dyn crate::api::Node> = Arc::new(super::Handle(Arc::clone(&operations)));
+    let handle = super::handle::node(Arc::clone(&operations));
     for interface in &world.interfaces {
         root = root.child(interface(Arc::clone(&handle)));
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use ipfs_kit_content::profile::Profile;
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::ops::{CidRequest, PinAdd, PinAddRequest, PinInfo, PinStatus, PinStatusKind};
-use ipfs_kit_core::pin::ReplicaState;
+use ipfs_kit_core::pin::{ContentKind, ReplicaState};
 use ipfs_kit_store::blocks::LeaseId;
 use tokio::sync::mpsc;
 
 use super::own_pins::check_own;
 use super::{Hint, Operations, busy, failure};
 use crate::api::{Ack, AddEvent, AddOptions, Added, Failure, ImportError, ImportSource};
+use crate::causes::with_causes;
 use crate::ipfs::{Import, ImportPlan, Imported};
 use crate::node::Cluster;
 use crate::ports::{WorkLane, work};
@@ -46,21 +47,66 @@ impl Operations {
         let import = Import { source, plan, events: events.clone() };
         let imported = self.parts.ipfs.ask_within(import, IMPORT_DEADLINE).await;
         let imported = imported.map_err(|e| busy(&e))?.map_err(|error| import_failure(&error))?;
-        let lease = self.lease(&imported).await?;
-        let result = match self.parts.cluster.clone() {
-            None => self.keep_here(&imported).await,
-            Some(cluster) => self.pin_added(&cluster, &imported, &options, &events, flight).await,
+        let wish = Wish {
+            cid: imported.root.clone(),
+            name: options.name.clone(),
+            size_bytes: Some(imported.bytes),
+            kind: imported.kind,
+            replicas_min: options.replicas_min,
+            replicas_max: options.replicas_max,
+            expires_in_ms: options.expires_in_ms,
         };
-        // Committed with too few copies so far, or perhaps committed: the lease stays until it is known,
-        // see the store's shell.
-        let waits = match &result {
-            Ok(added) => added.copies == 0 && added.index.is_some(),
-            Err(_) => true,
-        };
-        if !waits {
-            self.release(lease).await;
+        let kept = self.keep(vec![wish], options.ack, flight, &events).await?;
+        let kept = kept.first().cloned().unwrap_or_default();
+        Ok(added(&imported, kept.copies, kept.index))
+    }
+
+    /// Pins roots whose blocks are all here and durable. All of them are leased before the first is
+    /// pinned, and a lease ends when its pin can do without. After an error the pins that are committed
+    /// stay, and the store's shell looks after the leases.
+    pub(super) async fn keep(
+        &self,
+        wishes: Vec<Wish>,
+        ack: Ack,
+        flight: Flight,
+        events: &mpsc::Sender<AddEvent>,
+    ) -> Result<Vec<Kept>, Failure> {
+        let mut leases = Vec::new();
+        for wish in &wishes {
+            leases.push(self.lease(&wish.cid).await?);
         }
-        result
+        let Some(cluster) = self.parts.cluster.clone() else {
+            for wish in &wishes {
+                self.hold(&wish.cid).await?;
+            }
+            for lease in leases {
+                self.release(lease).await;
+            }
+            return Ok(vec![Kept { copies: 1, index: None }; wishes.len()]);
+        };
+        let mut pins = Vec::new();
+        for wish in wishes {
+            let pin = self.typed_call::<PinAdd>(wish.into_request(&cluster)).await?;
+            // A slow listener misses a step, not the result.
+            let _ = events.try_send(AddEvent::Committed { index: pin.revision });
+            pins.push(pin);
+        }
+        // From here on the pins speak for the leases.
+        drop(flight);
+        let mut kept = Vec::new();
+        for (pin, lease) in pins.into_iter().zip(leases) {
+            let index = Some(pin.revision);
+            let pin = match ack {
+                Ack::Local => pin,
+                Ack::Replicated => self.wait_for_copies(pin, events).await?,
+            };
+            // Committed with no copy so far: the lease stays until there is one, see the store's shell.
+            if pin.replicas_live > 0 {
+                self.release(lease).await;
+            }
+            kept.push(Kept { copies: pin.replicas_live, index });
+        }
+        Ok(kept)
     }
 
     /// What the lease of an imported root is good for.
@@ -79,45 +125,6 @@ impl Operations {
                 .hint("the profiles are unixfs-v1-2025 and unixfs-v0-2015")
         })?;
         Ok(ImportPlan { profile, hash_threads: self.parts.hash_threads })
-    }
-
-    /// Without a cluster: the root is kept here until it is unpinned here.
-    async fn keep_here(&self, imported: &Imported) -> Result<Added, Failure> {
-        self.hold(&imported.root).await?;
-        Ok(added(imported, 1, None))
-    }
-
-    async fn pin_added(
-        &self,
-        cluster: &Cluster,
-        imported: &Imported,
-        options: &AddOptions,
-        events: &mpsc::Sender<AddEvent>,
-        flight: Flight,
-    ) -> Result<Added, Failure> {
-        let pin = self
-            .typed_call::<PinAdd>(PinAddRequest {
-                cid: imported.root.clone(),
-                name: options.name.clone(),
-                replicas_min: options.replicas_min,
-                replicas_max: options.replicas_max,
-                expires_in_ms: options.expires_in_ms,
-                metadata: Default::default(),
-                size_bytes: Some(imported.bytes),
-                kind: imported.kind,
-                origin: Some(cluster.node),
-            })
-            .await?;
-        // From here on the pin speaks for the lease.
-        drop(flight);
-        let index = Some(pin.revision);
-        // A slow listener misses a step, not the result.
-        let _ = events.try_send(AddEvent::Committed { index: pin.revision });
-        let pin = match options.ack {
-            Ack::Local => pin,
-            Ack::Replicated => self.wait_for_copies(pin, events).await?,
-        };
-        Ok(added(imported, pin.replicas_live, index))
     }
 
     /// Waits until the minimum of copies is durable, or until it can't be any more.
@@ -159,8 +166,8 @@ impl Operations {
         }
     }
 
-    async fn lease(&self, imported: &Imported) -> Result<LeaseId, Failure> {
-        let (blocks, root) = (self.parts.blocks.clone(), imported.root.to_cid());
+    async fn lease(&self, root: &Cid) -> Result<LeaseId, Failure> {
+        let (blocks, root) = (self.parts.blocks.clone(), root.to_cid());
         let job = move || lease_import(&blocks, &root);
         let leased = work(&*self.parts.executor, WorkLane::Files, job).await;
         let stopping = |_| failure("E_BUSY", "the node is stopping".into());
@@ -176,6 +183,42 @@ impl Operations {
             tracing::warn!(%reason, "an import's lease stays until it is looked at again");
         }
     }
+}
+
+/// A root to be pinned.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) cid: Cid,
+    pub(super) name: String,
+    pub(super) size_bytes: Option<u64>,
+    pub(super) kind: ContentKind,
+    pub(super) replicas_min: Option<u16>,
+    pub(super) replicas_max: Option<u16>,
+    pub(super) expires_in_ms: Option<u64>,
+}
+
+impl Wish {
+    fn into_request(self, cluster: &Cluster) -> PinAddRequest {
+        PinAddRequest {
+            cid: self.cid,
+            name: self.name,
+            replicas_min: self.replicas_min,
+            replicas_max: self.replicas_max,
+            expires_in_ms: self.expires_in_ms,
+            metadata: Default::default(),
+            size_bytes: self.size_bytes,
+            kind: self.kind,
+            origin: Some(cluster.node),
+        }
+    }
+}
+
+/// A root that is pinned.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept {
+    pub(super) copies: u16,
+    /// `None` without a cluster.
+    pub(super) index: Option<u64>,
 }
 
 fn added(imported: &Imported, copies: u16, index: Option<u64>) -> Added {
@@ -212,13 +255,7 @@ fn replication_failure(pin: &PinInfo) -> Failure {
 }
 
 fn import_failure(error: &ImportError) -> Failure {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        message.push_str(": ");
-        message.push_str(&inner.to_string());
-        source = inner.source();
-    }
+    let message = with_causes(error);
     match error {
         ImportError::Read { .. } => failure("E_READ", message)
             .hint("nothing was pinned; add again once the file can be read"),

@@ -113,21 +113,22 @@ impl Operations {
     }
 
     async fn resolve(&self, path: &str) -> Result<(Blocks, Resolved), Failure> {
-        let trimmed = path.strip_prefix("/ipfs/").or(path.strip_prefix("ipfs://")).unwrap_or(path);
-        let (root, rest) = trimmed.split_once('/').unwrap_or((trimmed, ""));
-        let root: Cid = root.parse().map_err(|error: ipfs_kit_core::id::ParseError| {
-            failure("E_USAGE", error.to_string()).hint("a path is CID or CID/name/…")
-        })?;
+        let (root, rest) = split_path(path)?;
         let cid = root.to_cid();
-        let sources =
-            if self.parts.blocks.has(cid) { Vec::new() } else { self.sources(root).await };
-        let blocks = Blocks { ipfs: self.parts.ipfs.clone(), sources };
+        let blocks = self.blocks_of(root).await;
         let mut resolver =
             Resolver::new(cid, rest).map_err(|error| read_failure(&Error::Content(error)))?;
         let resolved = blocks.next(&mut resolver).await.map_err(|error| read_failure(&error))?;
         resolved
             .map(|resolved| (blocks, resolved))
             .ok_or_else(|| failure("E_NOT_FOUND", format!("{path} leads nowhere")))
+    }
+
+    /// Where the blocks below a root come from.
+    pub(super) async fn blocks_of(&self, root: Cid) -> Blocks {
+        let here = self.parts.blocks.has(root.to_cid());
+        let sources = if here { Vec::new() } else { self.sources(root).await };
+        Blocks { ipfs: self.parts.ipfs.clone(), sources }
     }
 
     /// Whom to ask for what is below a root. What was just read from is asked again: the files of a
@@ -170,6 +171,16 @@ impl Operations {
         let answer = Box::pin(self.call(O::NAME, request)).await?;
         serde_json::from_value(answer).map_err(|error| crate::api::bad_request(O::NAME, &error))
     }
+}
+
+/// The root of a path, and the names below it.
+pub(super) fn split_path(path: &str) -> Result<(Cid, &str), Failure> {
+    let trimmed = path.strip_prefix("/ipfs/").or(path.strip_prefix("ipfs://")).unwrap_or(path);
+    let (root, rest) = trimmed.split_once('/').unwrap_or((trimmed, ""));
+    let root = root.parse().map_err(|error: ipfs_kit_core::id::ParseError| {
+        failure("E_USAGE", error.to_string()).hint("a path is CID or CID/name/…")
+    })?;
+    Ok((root, rest))
 }
 
 fn live_holders(pin: &PinInfo) -> Vec<NodeId> {
@@ -351,7 +362,7 @@ fn kind_name(kind: EntryKind) -> &'static str {
     }
 }
 
-fn read_failure(error: &Error) -> Failure {
+pub(super) fn read_failure(error: &Error) -> Failure {
     let text = error.to_string();
     match error {
         Error::Find(FindError::NotFound { silent: 1.., .. }) => failure("E_UNAVAILABLE", text)

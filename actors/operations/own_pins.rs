@@ -3,7 +3,8 @@
 
 use cid::Cid as Link;
 use ipfs_kit_content::cid::Codec;
-use ipfs_kit_content::walk::{DagWalk, LeafMemory};
+use ipfs_kit_content::dag_pb::LinksError;
+use ipfs_kit_content::walk::{DagWalk, LeafMemory, WalkError};
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::limits;
 use ipfs_kit_core::ops::{
@@ -17,6 +18,7 @@ use ipfs_kit_store::blocks::{BlockStore, GetError};
 use super::adding::DISK_FAILED;
 use super::{Hint, Operations, failure};
 use crate::api::Failure;
+use crate::causes::with_causes;
 use crate::ports::{WorkLane, work};
 
 /// Blocks that a walk names at once.
@@ -126,10 +128,9 @@ fn needs_cluster(message: &str) -> Failure {
 }
 
 /// The first block below `root` that is not here; what is here is durable on return.
-fn first_absent(blocks: &BlockStore, root: Link) -> Result<Option<Link>, Failure> {
-    let broken = |error: &dyn std::fmt::Display| failure("E_CONTENT", error.to_string());
+pub(super) fn first_absent(blocks: &BlockStore, root: Link) -> Result<Option<Link>, Failure> {
     let mut walk =
-        DagWalk::new([root], LeafMemory::First(1_000_000)).map_err(|error| broken(&error))?;
+        DagWalk::new([root], LeafMemory::First(1_000_000)).map_err(|error| walk_failure(&error))?;
     loop {
         let named = walk.next(WALK_BATCH);
         if named.is_empty() {
@@ -146,8 +147,19 @@ fn first_absent(blocks: &BlockStore, root: Link) -> Result<Option<Link>, Failure
                     Err(error) => return Err(failure("E_STORE", error.to_string())),
                 }
             };
-            visited.map_err(|error| broken(&error))?;
+            visited.map_err(|error| walk_failure(&error))?;
         }
+    }
+}
+
+/// Why a DAG can't be walked to its end.
+pub(super) fn walk_failure(error: &WalkError) -> Failure {
+    let message = with_causes(error);
+    match error {
+        WalkError::Links { source } if matches!(**source, LinksError::UnsupportedCodec { .. }) => {
+            failure("E_CODEC", message).hint("dag-pb, dag-cbor, dag-json and raw blocks are known")
+        }
+        _ => failure("E_CONTENT", message),
     }
 }
 

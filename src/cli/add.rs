@@ -1,6 +1,7 @@
 //! `add`: walks local paths, uploads them as one stream, and says what became of it.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::args::{AckArg, AddArgs};
+use super::dag::Source;
 use super::error::{CliError, Done, Halt, VerbResult};
 use super::output::{Column, Format, Show};
 use super::progress::Progress;
@@ -37,27 +39,62 @@ struct Report<'a> {
 
 /// Runs `add`.
 pub async fn run<W: Write>(session: &mut Session<W>, args: AddArgs) -> VerbResult {
+    if args.paths.iter().any(|path| path == Path::new("-")) {
+        return standard_input(session, args).await;
+    }
     let hidden = if args.hidden { Hidden::Take } else { Hidden::Skip };
-    let paths = args.paths.clone();
+    let (paths, wrap) = (args.paths.clone(), args.wrap);
+    let (rules, rules_file) = (args.ignore.clone(), args.ignore_rules_path.clone());
     let (walk, survey) = off_thread(move || {
-        let walk = Walk::new(&paths, hidden)?;
+        let walk = if wrap { Walk::wrapped(&paths, hidden) } else { Walk::new(&paths, hidden) }?;
+        let walk = walk.ignoring(&rules, rules_file.as_deref())?;
         let survey = walk.survey()?;
         Ok((walk, survey))
     })
     .await?;
     let hidden = survey.hidden.describe("hidden");
     let special = survey.special.describe("sockets, pipes or devices");
-    for skipped in [hidden, special].into_iter().flatten() {
+    let ignored = survey.ignored.describe("ignored");
+    for skipped in [hidden, special, ignored].into_iter().flatten() {
         session.say(&format!("skipped {skipped}"));
     }
-    let options = options(&args, &walk);
-    let added = upload(session, walk, &survey, &options).await?;
+    let options = options(&args, walk.default_name());
+    let produce = move |writer: &mut BlockingWriter, sent: &AtomicU64| {
+        walk.write_tar(writer, &mut |bytes| sent.store(bytes, Ordering::Relaxed)).map(drop)
+    };
+    let added = upload(session, Form::Archive, Some(survey.bytes), &options, produce).await?;
     finish(session, &args, &added, &options.name, &survey)
 }
 
-fn options(args: &AddArgs, walk: &Walk) -> AddOptions {
+/// Adds what comes on standard input as one file.
+async fn standard_input<W: Write>(session: &mut Session<W>, args: AddArgs) -> VerbResult {
+    if args.paths.len() > 1 || args.wrap {
+        let message = "standard input has no name, so it is added on its own";
+        return Err(CliError::new("E_USAGE", message)
+            .hint("give - alone, without --wrap; or write it into a file and add that")
+            .into());
+    }
+    let options = options(&args, String::new());
+    let produce = |writer: &mut BlockingWriter, sent: &AtomicU64| {
+        let on_bytes = &mut |bytes| sent.store(bytes, Ordering::Relaxed);
+        Source::open(Path::new("-"))?.copy(writer, on_bytes)
+    };
+    let added = upload(session, Form::File, None, &options, produce).await?;
+    finish(session, &args, &added, &options.name, &Survey::default())
+}
+
+/// What an upload consists of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A tree.
+    Archive,
+    /// The bytes of one file.
+    File,
+}
+
+fn options(args: &AddArgs, default_name: String) -> AddOptions {
     AddOptions {
-        name: args.name.clone().unwrap_or_else(|| walk.default_name()),
+        name: args.name.clone().unwrap_or(default_name),
         profile: args.profile.map(|profile| profile.as_str().to_owned()),
         replicas_min: args.replicas.map(|replicas| replicas.min),
         replicas_max: args.replicas.map(|replicas| replicas.max),
@@ -71,16 +108,15 @@ fn options(args: &AddArgs, walk: &Walk) -> AddOptions {
 
 async fn upload<W: Write>(
     session: &mut Session<W>,
-    walk: Walk,
-    survey: &Survey,
+    form: Form,
+    total_bytes: Option<u64>,
     options: &AddOptions,
+    produce: impl FnOnce(&mut BlockingWriter, &AtomicU64) -> Result<(), CliError> + Send + 'static,
 ) -> Result<Added, Halt> {
     let sent_bytes = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&sent_bytes);
-    let produce = move |writer: &mut BlockingWriter| {
-        walk.write_tar(writer, &mut |bytes| counter.store(bytes, Ordering::Relaxed))
-    };
-    let mut progress = session.progress("adding", Some(survey.bytes));
+    let produce = move |writer: &mut BlockingWriter| produce(writer, &counter);
+    let mut progress = session.progress("adding", total_bytes);
     let stream_events = session.out.format() == Format::Ndjson;
     let mut printed: Result<(), Halt> = Ok(());
     let out = &mut session.out;
@@ -93,7 +129,10 @@ async fn upload<W: Write>(
                 .and_then(|event| out.record(&event, &[]).map_err(Halt::from));
         }
     };
-    let (added, _) = session.client.add(options, produce, on_event).await?;
+    let (added, ()) = match form {
+        Form::Archive => session.client.add(options, produce, on_event).await?,
+        Form::File => session.client.add_file(options, produce, on_event).await?,
+    };
     progress.finish();
     printed?;
     Ok(added)
@@ -101,7 +140,7 @@ async fn upload<W: Write>(
 
 fn show_stage(progress: &mut Progress, event: &AddEvent) {
     match event {
-        AddEvent::Progress { .. } => {}
+        AddEvent::Progress { .. } | AddEvent::Blocks { .. } => {}
         AddEvent::Imported { root, .. } => progress.stage(format!("imported {root}")),
         AddEvent::Committed { .. } => progress.stage("pinned, waiting for copies"),
         AddEvent::Replicated { copies, needed } => {
@@ -117,7 +156,11 @@ fn finish<W: Write>(
     name: &str,
     survey: &Survey,
 ) -> VerbResult {
-    let skipped = json!({ "hidden": survey.hidden.count, "special": survey.special.count });
+    let skipped = json!({
+        "hidden": survey.hidden.count,
+        "special": survey.special.count,
+        "ignored": survey.ignored.count,
+    });
     let report = Report { added, name, skipped };
     if session.out.format() == Format::Ndjson {
         let mut last = to_value(&report)?;

@@ -13,6 +13,12 @@ use super::progress::Verbosity;
 use crate::config::quantity::{parse_duration, parse_size};
 use crate::config::{Flag, ImportProfile, Sources};
 
+mod dag;
+
+pub use dag::{
+    BlockCommand, DagCommand, DagExportArgs, DagGetArgs, DagImportArgs, PutArgs, StoreCommand,
+};
+
 /// One program that makes a set of machines into an IPFS cluster.
 #[derive(Debug, Parser)]
 #[command(name = "ipfs-kit", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -121,6 +127,15 @@ pub enum ClientCommand {
     Cat(CatArgs),
     /// List a folder's entries
     Ls(PathArgs),
+    /// DAGs of any codec, and CARs of them
+    #[command(subcommand)]
+    Dag(DagCommand),
+    /// Single blocks
+    #[command(subcommand)]
+    Block(BlockCommand),
+    /// The node's block store
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// What the cluster keeps
     #[command(subcommand)]
     Pin(PinCommand),
@@ -233,9 +248,12 @@ pub struct DemoArgs {
 /// Arguments of `add`.
 #[derive(Clone, Debug, Args)]
 pub struct AddArgs {
-    /// Files and folders; several become entries of one new folder
+    /// Files and folders; several become entries of one new folder; - is standard input
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Put a single PATH into a new folder too, so that its name is kept
+    #[arg(short, long, visible_alias = "wrap-with-directory")]
+    pub wrap: bool,
     /// The pin's name [default: the last part of a single PATH]
     #[arg(long)]
     pub name: Option<String>,
@@ -251,6 +269,12 @@ pub struct AddArgs {
     /// Add hidden files too
     #[arg(long)]
     pub hidden: bool,
+    /// Leave out what matches, as a line of a .gitignore would; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub ignore: Vec<String>,
+    /// Leave out what the lines of this file match, which has the form of a .gitignore
+    #[arg(long, value_name = "FILE")]
+    pub ignore_rules_path: Option<PathBuf>,
     /// End the pin by itself after this long, such as 30d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub expire: Option<Duration>,

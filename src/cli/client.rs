@@ -8,7 +8,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use ipfs_kit_actors::api::{AddEvent, AddOptions, Added, ByteRange, Failure};
 use ipfs_kit_core::ops::{ContentInfo, Operation};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::args::Globals;
@@ -17,6 +19,8 @@ use crate::config::{self, ApiAddress, Loaded};
 use crate::http::folder::{self, ApiToken, FolderError};
 use crate::http::pipe::{BlockingWriter, pipe};
 use crate::http::wire::{self, AddEnd, AddLine, LsLine};
+
+mod dag;
 
 /// How long a connection may take; the node is on this machine.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -103,6 +107,29 @@ impl Client {
         produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
         on_event: impl FnMut(AddEvent),
     ) -> Result<(Added, T), CliError> {
+        let request = self.request(Method::PUT, "/add").query(options);
+        let request = request.header(CONTENT_TYPE, wire::TAR);
+        self.upload(request, produce, on_event).await
+    }
+
+    /// The same for the bytes of a single file, however many they will be.
+    pub async fn add_file<T: Send + 'static>(
+        &self,
+        options: &AddOptions,
+        produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
+        on_event: impl FnMut(AddEvent),
+    ) -> Result<(Added, T), CliError> {
+        let request = self.request(Method::PUT, "/add").query(options);
+        let request = request.header(CONTENT_TYPE, wire::OCTETS);
+        self.upload(request, produce, on_event).await
+    }
+
+    async fn upload<T: Send + 'static, R: DeserializeOwned>(
+        &self,
+        mut request: RequestBuilder,
+        produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
+        on_event: impl FnMut(AddEvent),
+    ) -> Result<(R, T), CliError> {
         // Says what is wrong with address or token before a large upload is under way.
         self.operations().await?;
         let (sender, receiver) = pipe();
@@ -113,7 +140,6 @@ impl Client {
             let _ = writer.finish();
             Ok::<T, CliError>(produced)
         });
-        let mut request = self.request(Method::PUT, "/add").query(options);
         request = request.body(reqwest::Body::wrap_stream(receiver.into_stream()));
         let answered = self.follow_add(request, on_event).await;
         let produced = producer.await.map_err(|error| {
@@ -128,15 +154,15 @@ impl Client {
         }
     }
 
-    async fn follow_add(
+    async fn follow_add<R: DeserializeOwned>(
         &self,
         request: RequestBuilder,
         mut on_event: impl FnMut(AddEvent),
-    ) -> Result<Added, CliError> {
+    ) -> Result<R, CliError> {
         let response = self.send(request).await?;
         let mut lines = std::pin::pin!(lines(response));
         while let Some(line) = lines.next().await {
-            match parse_line(&line?)? {
+            match parse_line::<AddLine<R>>(&line?)? {
                 AddLine::Event(event) => on_event(event),
                 AddLine::End(AddEnd::Added(added)) => return Ok(added),
                 AddLine::End(AddEnd::Failed { error }) => return Err(error.into()),
@@ -388,7 +414,7 @@ fn lines(response: Response) -> impl Stream<Item = Result<Bytes, CliError>> {
     })
 }
 
-fn parse_line<T: serde::de::DeserializeOwned>(line: &[u8]) -> Result<T, CliError> {
+fn parse_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, CliError> {
     serde_json::from_slice(line).map_err(|error| odd_answer().because(&error))
 }
 

@@ -83,7 +83,7 @@ fn what_is_added_is_got_back_equal() {
 
     let added = room.json(&format!("-q add {} --replicas 1-2 --expire 1d", room.path("in")));
     assert_eq!((&added["files"], &added["name"]), (&json!(2), &json!("in")));
-    assert_eq!(added["skipped"], json!({"hidden": 1, "special": 0}));
+    assert_eq!(added["skipped"], json!({"hidden": 1, "special": 0, "ignored": 0}));
     let options = room.served.node.added_with.lock().unwrap().clone().unwrap();
     assert_eq!((options.replicas_min, options.replicas_max), (Some(1), Some(2)));
     assert_eq!(options.expires_in_ms, Some(86_400_000));

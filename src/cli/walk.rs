@@ -11,6 +11,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
 use super::error::CliError;
 use super::output::printable;
 use crate::http::tarball::{self, DEPTH_MAX, EntryKind};
@@ -44,6 +46,8 @@ pub struct Survey {
     pub hidden: Skipped,
     /// Sockets, pipes and devices, which have no content.
     pub special: Skipped,
+    /// Entries left out by rules.
+    pub ignored: Skipped,
     /// Entries of the root left out by name.
     pub excluded: Skipped,
 }
@@ -79,6 +83,7 @@ pub struct Walk {
     hidden: Hidden,
     /// A name that is left out at the top.
     excluded: Option<OsString>,
+    ignored: Gitignore,
 }
 
 #[derive(Clone, Debug)]
@@ -91,13 +96,19 @@ struct Root {
 impl Walk {
     /// Looks at the paths given: one is the root itself, several become entries of a new folder.
     pub fn new(paths: &[PathBuf], hidden: Hidden) -> Result<Self, CliError> {
+        Self::named(paths, hidden, paths.len() > 1)
+    }
+
+    /// The same, but a single path becomes an entry of a new folder too.
+    pub fn wrapped(paths: &[PathBuf], hidden: Hidden) -> Result<Self, CliError> {
+        Self::named(paths, hidden, true)
+    }
+
+    fn named(paths: &[PathBuf], hidden: Hidden, as_entries: bool) -> Result<Self, CliError> {
         let mut roots = Vec::with_capacity(paths.len());
         for path in paths {
             let full = std::fs::canonicalize(path).map_err(|error| not_there(path, &error))?;
-            let names = match paths {
-                [_] => Vec::new(),
-                _ => vec![file_name(&full)],
-            };
+            let names = if as_entries { vec![file_name(&full)] } else { Vec::new() };
             roots.push(Root { names, path: path.clone() });
         }
         roots.sort_by(|a, b| a.names.cmp(&b.names));
@@ -111,7 +122,7 @@ impl Walk {
             return Err(CliError::new("E_USAGE", message)
                 .hint("add their parent folder, or give them different names"));
         }
-        Ok(Self { roots, hidden, excluded: None })
+        Ok(Self { roots, hidden, excluded: None, ignored: Gitignore::empty() })
     }
 
     /// Leaves out what has this name directly below the root.
@@ -119,6 +130,29 @@ impl Walk {
     pub fn without(mut self, name: &str) -> Self {
         self.excluded = Some(name.into());
         self
+    }
+
+    /// Leaves out what matches lines as a `.gitignore` has them, and the lines of such a file. Patterns
+    /// with a slash are meant from the root of what is added.
+    pub fn ignoring(mut self, lines: &[String], file: Option<&Path>) -> Result<Self, CliError> {
+        let mut rules = GitignoreBuilder::new("");
+        if let Some(file) = file {
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                let code =
+                    if error.kind() == io::ErrorKind::NotFound { "E_PATH" } else { "E_SOURCE" };
+                CliError::new(code, format!("cannot read the rules in {}", file.display()))
+                    .because(&error)
+                    .hint("give a text file with a pattern on each line; nothing was added")
+            })?;
+            for line in text.lines() {
+                add_rule(&mut rules, line)?;
+            }
+        }
+        for line in lines {
+            add_rule(&mut rules, line)?;
+        }
+        self.ignored = rules.build().map_err(|error| bad_rule("the patterns", &error))?;
+        Ok(self)
     }
 
     /// The name that a pin of it gets if none is given: the last part of a single path.
@@ -156,11 +190,12 @@ impl Walk {
 
     fn pass<'a>(&self, sink: Option<Sink<'a>>) -> Pass<'a> {
         let excluded = self.excluded.clone();
-        Pass { hidden: self.hidden, excluded, survey: Survey::default(), sink }
+        let ignored = self.ignored.clone();
+        Pass { hidden: self.hidden, excluded, ignored, survey: Survey::default(), sink }
     }
 
     fn drive(&self, pass: &mut Pass<'_>) -> Result<(), CliError> {
-        if self.roots.len() > 1 {
+        if self.roots.iter().any(|root| !root.names.is_empty()) {
             pass.directory(&[])?;
         }
         for root in &self.roots {
@@ -190,6 +225,7 @@ enum Follow {
 struct Pass<'a> {
     hidden: Hidden,
     excluded: Option<OsString>,
+    ignored: Gitignore,
     survey: Survey,
     sink: Option<Sink<'a>>,
 }
@@ -272,7 +308,12 @@ impl Pass<'_> {
             let metadata =
                 std::fs::symlink_metadata(&child).map_err(|error| unreadable(&child, &error))?;
             names.push(name);
-            self.entry(names, &child, &metadata, Follow::No)?;
+            let inner: PathBuf = names.iter().collect();
+            if self.ignored.matched(&inner, metadata.is_dir()).is_ignore() {
+                self.survey.ignored.add(&child);
+            } else {
+                self.entry(names, &child, &metadata, Follow::No)?;
+            }
             names.pop();
         }
         Ok(())
@@ -366,6 +407,16 @@ fn read_some(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
             result => return result,
         }
     }
+}
+
+fn add_rule(rules: &mut GitignoreBuilder, line: &str) -> Result<(), CliError> {
+    rules.add_line(None, line).map(drop).map_err(|error| bad_rule(line, &error))
+}
+
+fn bad_rule(line: &str, error: &ignore::Error) -> CliError {
+    CliError::new("E_USAGE", format!("{line:?} is no pattern"))
+        .because(error)
+        .hint("write it as in a .gitignore: *.tmp, /build, node_modules/, !keep.tmp")
 }
 
 fn file_name(full: &Path) -> OsString {

@@ -29,15 +29,21 @@ pub enum Codec {
     DagPb,
     /// Strict CBOR with links.
     DagCbor,
+    /// JSON with links and bytes.
+    DagJson,
 }
 
 impl Codec {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Raw, Self::DagPb, Self::DagCbor, Self::DagJson];
+
     /// The multicodec number.
     pub const fn code(self) -> u64 {
         match self {
             Self::Raw => 0x55,
             Self::DagPb => 0x70,
             Self::DagCbor => 0x71,
+            Self::DagJson => 0x0129,
         }
     }
 
@@ -47,6 +53,7 @@ impl Codec {
             Self::Raw => "raw",
             Self::DagPb => "dag-pb",
             Self::DagCbor => "dag-cbor",
+            Self::DagJson => "dag-json",
         }
     }
 
@@ -56,14 +63,53 @@ impl Codec {
             0x55 => Some(Self::Raw),
             0x70 => Some(Self::DagPb),
             0x71 => Some(Self::DagCbor),
+            0x0129 => Some(Self::DagJson),
             _ => None,
         }
+    }
+
+    /// The codec with this multicodec name, if it is one that this package names.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|codec| codec.name() == name)
     }
 
     /// The codec of `cid`, if it is one that this package names.
     pub fn of(cid: &Cid) -> Option<Self> {
         Self::from_code(cid.codec())
     }
+}
+
+/// Hash functions that new blocks may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    /// SHA2-256, which everybody has.
+    Sha2_256,
+    /// SHA2-512.
+    Sha2_512,
+    /// BLAKE3 with 32 bytes of output.
+    Blake3,
+}
+
+impl Hash {
+    /// The function with this multihash name, if it is one that blocks are made with here.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "sha2-256" => Some(Self::Sha2_256),
+            "sha2-512" => Some(Self::Sha2_512),
+            "blake3" => Some(Self::Blake3),
+            _ => None,
+        }
+    }
+}
+
+/// The CIDv1 of a block.
+pub fn hashed_cid(codec: Codec, hash: Hash, data: &[u8]) -> Cid {
+    let digest = match hash {
+        Hash::Sha2_256 => wrap(SHA2_256, &Sha256::digest(data)),
+        Hash::Sha2_512 => wrap(SHA2_512, &Sha512::digest(data)),
+        Hash::Blake3 => wrap(BLAKE3, blake3::hash(data).as_bytes()),
+    };
+    Cid::new_v1(codec.code(), digest)
 }
 
 /// A block and its identifier. Who builds one outside this package vouches for the match, or

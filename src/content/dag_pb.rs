@@ -5,6 +5,7 @@
 //! every link. Decoding borrows from the block; encoding allocates once.
 
 use crate::cid::{Cid, Codec, cid_from_exact};
+use crate::ipld::IpldError;
 use crate::limits::{MAX_BLOCK_LEN_BYTES, MAX_LINKS_PER_NODE};
 use crate::protobuf::{
     Fields, Value, WireError, bytes_field_len, number_field_len, put_bytes, put_bytes_head,
@@ -205,6 +206,15 @@ pub enum LinksError {
         #[source]
         source: DagPbError,
     },
+    /// The bytes are not of the CID's codec.
+    #[error("block {cid} is not what its codec says")]
+    Ipld {
+        /// The block.
+        cid: Box<Cid>,
+        /// What is wrong with it.
+        #[source]
+        source: IpldError,
+    },
 }
 
 /// The CIDs that a block links to, in its order, with repetitions. A raw block has none.
@@ -220,8 +230,8 @@ pub fn links(cid: &Cid, block: &[u8]) -> Result<Vec<Cid>, LinksError> {
                 .map_err(|source| LinksError::DagPb { cid: Box::new(*cid), source })?;
             Ok(cids)
         }
-        Some(Codec::DagCbor) | None => {
-            Err(LinksError::UnsupportedCodec { cid: Box::new(*cid), codec: cid.codec() })
-        }
+        Some(codec @ (Codec::DagCbor | Codec::DagJson)) => crate::ipld::links(codec, block)
+            .map_err(|source| LinksError::Ipld { cid: Box::new(*cid), source }),
+        None => Err(LinksError::UnsupportedCodec { cid: Box::new(*cid), codec: cid.codec() }),
     }
 }

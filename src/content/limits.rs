@@ -11,6 +11,16 @@ pub const MAX_IDENTITY_LEN_BYTES: usize = 128;
 /// Most links of one dag-pb node. The widest known writers fill a 2 MiB block with about 45,000.
 pub const MAX_LINKS_PER_NODE: usize = 65_536;
 
+/// Most values that one dag-cbor or dag-json block becomes in memory; about 30 MB. A block of 2 MiB
+/// can hold 2 million, which would take 250 MB.
+pub const MAX_IPLD_VALUES: usize = 262_144;
+
+/// Longest header of a CAR in bytes: room for about 25,000 roots.
+pub const MAX_CAR_HEADER_LEN_BYTES: usize = 1024 * 1024;
+
+/// Longest CID in a CAR: a digest of 64 bytes, and four numbers of up to nine.
+pub const MAX_CAR_CID_LEN_BYTES: usize = 100;
+
 /// Most levels of one file's DAG. A balanced file of 2^64 bytes has 7, a trickle file about 20.
 pub const MAX_FILE_DEPTH: usize = 64;
 

@@ -141,6 +141,12 @@ impl DagWalk {
         named
     }
 
+    /// What [`next`](Self::next) will probably name, so that it can be fetched ahead. Nothing is asked
+    /// for, and some of it may be known already.
+    pub fn peek(&self, max: usize) -> Vec<Cid> {
+        self.frontier.top(max)
+    }
+
     /// Tells that a block is here. A raw block needs no bytes; if they are given they are counted.
     ///
     /// # Errors
@@ -287,10 +293,29 @@ impl CidStack {
     }
 
     fn pop(&mut self) -> Option<Cid> {
-        let start = self.bytes.len().checked_sub(1 + usize::from(*self.bytes.last()?))?;
-        let cid = Cid::read_bytes(&self.bytes[start..]).expect("only whole cids are pushed");
+        let (start, cid) = Self::last(&self.bytes)?;
         self.bytes.truncate(start);
         self.count -= 1;
         Some(cid)
+    }
+
+    /// Up to `max` from the top down, which stay.
+    fn top(&self, max: usize) -> Vec<Cid> {
+        let mut rest = &self.bytes[..];
+        let mut cids = Vec::new();
+        while cids.len() < max
+            && let Some((start, cid)) = Self::last(rest)
+        {
+            cids.push(cid);
+            rest = &rest[..start];
+        }
+        cids
+    }
+
+    /// The last CID in a buffer, and where it starts.
+    fn last(bytes: &[u8]) -> Option<(usize, Cid)> {
+        let start = bytes.len().checked_sub(1 + usize::from(*bytes.last()?))?;
+        let cid = Cid::read_bytes(&bytes[start..]).expect("only whole cids are pushed");
+        Some((start, cid))
     }
 }

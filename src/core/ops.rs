@@ -16,11 +16,13 @@ use crate::metrics::NodeMetrics;
 use crate::pin::{ContentKind, Pin, ReplicaState};
 use crate::proto::Usage;
 
+mod dag;
 mod reach;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use dag::{BlockInfo, BlockRemoved, CollectReport, DagFigures, StoreFigures};
 pub use reach::{ClockAnswer, Dial, ProbeAnswer, ProbeRequest, Reach, ReachList};
 pub use table::{ALL, find};
 
@@ -201,6 +203,11 @@ operations! {
     IndexFind = "index.find": IndexFindRequest => IndexPage;
     ContentLs = "ls": LsRequest => LsPage;
     ContentStat = "stat": PathRequest => ContentInfo;
+    BlockStat = "block.stat": CidRequest => BlockInfo;
+    BlockRm = "block.rm": CidRequest => BlockRemoved;
+    DagStat = "dag.stat": CidRequest => DagFigures;
+    StoreStat = "store.stat": Nothing => StoreFigures;
+    StoreGc = "store.gc": Nothing => CollectReport;
 }
 
 /// The empty request.

@@ -117,6 +117,8 @@ const fn later(code: Code) -> Code {
 pub static CODES: &[Code] = &[
     later(code("E_BUSY", Class::Failure, "too much is going on; the request was not begun")),
     code("E_CANCELLED", Class::Interrupted, "the request was cancelled before it was done"),
+    code("E_CAR", Class::Usage, "the file or stream is no CAR, is cut off, or has a wrong block"),
+    code("E_CODEC", Class::Usage, "a codec that is not known, or a block that is not of its codec"),
     code("E_CONFIG", Class::Usage, "the configuration can't be used"),
     code("E_CONFLICT", Class::Conflict, "the request contradicts what is there"),
     code("E_CONTENT", Class::Failure, "the content is not what its kind requires"),
@@ -126,6 +128,7 @@ pub static CODES: &[Code] = &[
     code("E_EXPOSED", Class::Unauthorised, "a file that holds a secret is open to others"),
     code("E_FULL", Class::Failure, "the node's storage is full"),
     code("E_IDENTITY", Class::Conflict, "another node has this identity, or it is not proven"),
+    code("E_INCOMPLETE", Class::Failure, "blocks below a root are missing"),
     code("E_INTERNAL", Class::Failure, "a defect of this program"),
     code("E_INTERRUPTED", Class::Interrupted, "ended by the user"),
     code(

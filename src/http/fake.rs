@@ -9,8 +9,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use ipfs_kit_actors::api::{
-    AddEvent, AddOptions, Added, ByteRange, Failure, ImportError, ImportSink, ImportSource, Node,
-    OpenFile, WalkEntry, WalkKind,
+    AddEvent, AddOptions, Added, ByteRange, CarImported, CarOptions, CarRoot, Dag, Failure,
+    ImportError, ImportSink, ImportSource, Node, OpenFile, Put, PutOptions, VerifyLine, WalkEntry,
+    WalkKind,
 };
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::ops::{ContentInfo, LsPage, LsRequest, PathRequest};
@@ -209,6 +210,80 @@ impl Node for Shared {
             })
             .collect();
         stream::iter(entries).boxed()
+    }
+}
+
+impl Dag for Shared {
+    fn export_car(&self, root: Cid) -> BoxStream<'static, Result<Bytes, Failure>> {
+        let found = self.0.find(&root.to_string());
+        let fails_after = *self.0.cat_fails_after.lock().unwrap();
+        let mut chunks = match found {
+            Ok((_, Item::File(bytes))) => {
+                let sent = fails_after.unwrap_or(bytes.len()).min(bytes.len());
+                vec![Ok(Bytes::copy_from_slice(&bytes[..sent]))]
+            }
+            Ok(_) => vec![Err(failure("E_CODEC"))],
+            Err(failure) => vec![Err(failure)],
+        };
+        if fails_after.is_some() {
+            chunks.push(Err(failure("E_NOT_FOUND")));
+        }
+        stream::iter(chunks).boxed()
+    }
+
+    fn import_car(
+        &self,
+        mut car: Box<dyn Read + Send>,
+        options: CarOptions,
+        events: mpsc::Sender<AddEvent>,
+    ) -> BoxFuture<'static, Result<CarImported, Failure>> {
+        let node = Arc::clone(&self.0);
+        async move {
+            let import = move || {
+                let mut bytes = Vec::new();
+                car.read_to_end(&mut bytes).map_err(|_| failure("E_READ"))?;
+                let event = AddEvent::Blocks { blocks: 1, bytes: bytes.len() as u64 };
+                events.blocking_send(event).map_err(|_| failure("E_CANCELLED"))?;
+                let len_bytes = bytes.len() as u64;
+                node.put("root", Item::File(bytes));
+                let pinned = options.pin_roots;
+                let root = CarRoot { cid: cid("root"), pinned, copies: 2, index: Some(7) };
+                Ok(CarImported { roots: vec![root], blocks: 1, bytes: len_bytes, stored_blocks: 1 })
+            };
+            tokio::task::spawn_blocking(import).await.unwrap()
+        }
+        .boxed()
+    }
+
+    fn block(&self, cid: Cid) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let found = self.file(&cid.to_string());
+        async move { found }.boxed()
+    }
+
+    fn value(&self, path: String, codec: String) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let found = self.file(&path).map(|bytes| [codec.as_bytes(), &bytes].concat().into());
+        async move { found }.boxed()
+    }
+
+    fn put(&self, data: Bytes, options: PutOptions) -> BoxFuture<'static, Result<Put, Failure>> {
+        let size_bytes = data.len() as u64;
+        self.0.put(&options.codec, Item::File(data.to_vec()));
+        let put = Put { cid: cid(&options.codec), size_bytes, pinned: options.pin };
+        async move { Ok(put) }.boxed()
+    }
+
+    fn verify(&self) -> BoxStream<'static, Result<VerifyLine, Failure>> {
+        let damaged = VerifyLine::Damaged { cid: cid("root"), segment: 3, offset: 4096 };
+        stream::iter([Ok(damaged), Err(failure("E_STORE"))]).boxed()
+    }
+}
+
+impl Shared {
+    fn file(&self, path: &str) -> Result<Bytes, Failure> {
+        match self.0.find(path)? {
+            (_, Item::File(bytes)) => Ok(bytes.into()),
+            _ => Err(failure("E_CODEC")),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::folder::ApiToken;
 use super::listener::Listener;
 use super::meter::{self, Meter};
-use super::{codes, metrics, probes, streams, wire};
+use super::{codes, dag, metrics, probes, streams, wire};
 
 /// Failures of broken-off streams that are kept for whoever asks.
 const FAILURES_MAX: usize = 64;
@@ -55,7 +55,13 @@ pub fn router(node: Arc<dyn Node>, token: ApiToken, access: MetricsAccess) -> Ro
         .route("/add", put(streams::add))
         .route("/cat/{*path}", get(streams::cat))
         .route("/get/{*path}", get(streams::get))
-        .route("/ls/{*path}", get(streams::ls));
+        .route("/ls/{*path}", get(streams::ls))
+        .route("/dag/export/{cid}", get(dag::export))
+        .route("/dag/import", put(dag::import))
+        .route("/dag/value/{*path}", get(dag::value))
+        .route("/block/{cid}", get(dag::block))
+        .route("/block", put(dag::put_block))
+        .route("/store/verify", get(dag::verify));
     let open =
         Router::new().route("/healthz", get(probes::healthz)).route("/readyz", get(probes::readyz));
     let figures = Router::new().route("/metrics", get(metrics::metrics));

@@ -1,7 +1,6 @@
 //! The streams of `/api/v1`: an archive in, bytes and archives and lines out. Nothing is held whole.
 
 use std::io;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
@@ -10,10 +9,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
 use ipfs_kit_actors::api::{
-    AddOptions, Added, ByteRange, Failure, OpenFile, WalkEntry, WalkKind, run,
+    AddOptions, ByteRange, Failure, ImportError, ImportSink, ImportSource, OpenFile, WalkEntry,
+    WalkKind, run,
 };
 use ipfs_kit_core::ops::{ContentLs, ContentStat, LsPage, LsRequest, PathRequest};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::pipe::{PipeSender, pipe};
@@ -21,113 +21,40 @@ use super::range::{self, Range};
 use super::server::{Api, failure_response, usage};
 use super::tar_source::TarSource;
 use super::tarball::{self, EntryKind};
-use super::wire::{self, AddEnd, AddLine, LsLine};
+use super::upload::{self, LINES_MAX, line, lines_response};
+use super::wire::{self, LsLine};
 
-/// Events and lines that wait for a slow client.
-const LINES_MAX: usize = 64;
 /// Entries asked for at once while listing.
 const LS_PAGE_ENTRIES: usize = 1000;
-/// How long the rest of an upload that failed is taken in, so that the client reads why instead of
-/// stumbling over a closed connection.
-const DRAIN: Duration = Duration::from_secs(5);
 
-type Line = Result<Bytes, io::Error>;
-
-fn line(value: &impl Serialize) -> Line {
-    let mut bytes = serde_json::to_vec(value)?;
-    bytes.push(b'\n');
-    Ok(bytes.into())
-}
-
-fn lines_response(lines: mpsc::Receiver<Line>) -> Response {
-    let stream = futures_util::stream::unfold(lines, |mut lines| async {
-        lines.recv().await.map(|line| (line, lines))
-    });
-    let ndjson = HeaderValue::from_static(wire::NDJSON);
-    ([(CONTENT_TYPE, ndjson)], Body::from_stream(stream)).into_response()
-}
-
-/// `PUT /add`: an archive in, events out, the last of which says how it ended.
-pub(super) async fn add(State(api): State<Api>, uri: Uri, body: Body) -> Response {
+/// `PUT /add`: an archive, or the bytes of one file, in; events out, the last of which says how it ended.
+pub(super) async fn add(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let options = match Query::<AddOptions>::try_from_uri(&uri) {
         Ok(Query(options)) => options,
         Err(error) => {
             return failure_response(&usage(format!("the options are not valid: {error}")));
         }
     };
-    let (lines, answer) = mpsc::channel(LINES_MAX);
-    tokio::spawn(import(api, options, body, lines));
-    lines_response(answer)
+    let is_file = headers.get(CONTENT_TYPE).is_some_and(|value| value == wire::OCTETS);
+    upload::answer(body, move |bytes, events| {
+        let source: Box<dyn ImportSource> =
+            if is_file { Box::new(FileSource(bytes)) } else { Box::new(TarSource::new(bytes)) };
+        api.node.add(source, options, events)
+    })
 }
 
-/// Runs an import. It ends early, and unpinned, when the client goes away.
-async fn import(api: Api, options: AddOptions, body: Body, lines: mpsc::Sender<Line>) {
-    let (sender, receiver) = pipe();
-    let upload = AbortOnDrop(tokio::spawn(take_in(body, sender)));
-    let source = Box::new(TarSource::new(receiver.into_blocking()));
-    let (events, mut heard) = mpsc::channel(LINES_MAX);
-    let mut importing = api.node.add(source, options, events);
-    let result = loop {
-        tokio::select! {
-            biased;
-            () = lines.closed() => return,
-            Some(event) = heard.recv() => {
-                if lines.send(line(&AddLine::Event(event))).await.is_err() {
-                    return;
-                }
-            }
-            result = &mut importing => break result,
-        }
-    };
-    drop(importing);
-    while let Ok(event) = heard.try_recv() {
-        if lines.send(line(&AddLine::Event(event))).await.is_err() {
-            return;
-        }
-    }
-    let end: Result<Added, Failure> = result;
-    let end = match end {
-        Ok(added) => AddEnd::Added(added),
-        Err(error) => AddEnd::Failed { error },
-    };
-    // A client that is gone by now has no use for the answer, nor has anybody else.
-    let _ = lines.send(line(&AddLine::End(end))).await;
-    tokio::select! {
-        biased;
-        () = lines.closed() => {}
-        () = upload.finished() => {}
-    }
-}
+/// A single file whose length nobody knows before its end.
+struct FileSource<R>(R);
 
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl AbortOnDrop {
-    async fn finished(mut self) {
-        // It is never aborted before this, and a panic in it has been reported by the hook.
-        let _ = (&mut self.0).await;
+impl<R: io::Read + Send> ImportSource for FileSource<R> {
+    fn drive(mut self: Box<Self>, sink: &mut dyn ImportSink) -> Result<(), ImportError> {
+        sink.file(b"", &mut self.0)
     }
-}
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Moves an upload into the importer's pipe. One that breaks off leaves the pipe without its end mark.
-async fn take_in(body: Body, sender: PipeSender) {
-    let mut data = body.into_data_stream();
-    while let Some(chunk) = data.next().await {
-        let Ok(bytes) = chunk else { return };
-        if sender.send(bytes).await.is_err() {
-            let drain = async { while data.next().await.is_some() {} };
-            // The deadline is what bounds a client that never stops.
-            let _ = tokio::time::timeout(DRAIN, drain).await;
-            return;
-        }
-    }
-    // An importer that is gone has failed, and says so itself.
-    let _ = sender.end().await;
 }
 
 /// The range as query parameters, for clients that find headers awkward.
@@ -228,7 +155,7 @@ fn file_response(
 }
 
 /// Passes bytes on; a failure is remembered for the client and then breaks the stream off.
-fn remembering(
+pub(super) fn remembering(
     api: Api,
     request: HeaderMap,
     bytes: impl Stream<Item = Result<Bytes, Failure>> + Send + 'static,

@@ -12,6 +12,10 @@ pub const REQUEST_ID_HEADER: &str = "x-request-id";
 pub const CID_HEADER: &str = "x-ipfs-kit-cid";
 /// Media type of a stream of JSON lines.
 pub const NDJSON: &str = "application/x-ndjson";
+/// Media type of CARs.
+pub const CAR: &str = "application/vnd.ipld.car";
+/// Media type of the bytes of one file.
+pub const OCTETS: &str = "application/octet-stream";
 /// Media type of archives.
 pub const TAR: &str = "application/x-tar";
 /// Largest unary request body.
@@ -24,9 +28,9 @@ pub const REQUEST_ID_LEN_BYTES_MAX: usize = 64;
 /// A line of the answer to an upload. The last one is `Added` or `Failed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum AddLine {
+pub enum AddLine<T = Added> {
     /// How it ended.
-    End(AddEnd),
+    End(AddEnd<T>),
     /// What happens.
     Event(AddEvent),
 }
@@ -34,9 +38,9 @@ pub enum AddLine {
 /// The last line of the answer to an upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-pub enum AddEnd {
+pub enum AddEnd<T = Added> {
     /// It is done.
-    Added(Added),
+    Added(T),
     /// It failed; nothing is pinned.
     Failed {
         /// Why.

@@ -349,6 +349,12 @@ impl BlockStore {
         page.into_iter().map(|(key, slot)| (key, u64::from(slot.len))).collect()
     }
 
+    /// The damaged blocks that are known, with their places. They count as absent.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<(Key, Place)> {
+        read(&self.inner.catalog).damaged.iter().map(|(key, place)| (*key, *place)).collect()
+    }
+
     /// Why the store takes no writes until it is opened again, after a failed sync; `None` in health.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {

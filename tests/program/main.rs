@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod alone;
 #[cfg(test)]
+mod dag;
+#[cfg(test)]
 mod disk;
 #[cfg(test)]
 mod harness;

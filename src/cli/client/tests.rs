@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use ipfs_kit_actors::api::CarOptions;
 use serde_json::json;
 
 use super::*;
@@ -161,6 +162,46 @@ async fn downloads_are_whole_or_say_why_not() {
         };
         assert_eq!(error.code(), "E_NOT_FOUND", "the node's own reason is told");
     }
+}
+
+#[tokio::test]
+async fn cars_go_both_ways_or_say_why_not() {
+    let served = fake::serve().await;
+    let client = client(&served);
+    let mut options: CarOptions = serde_json::from_value(json!({"pin_roots": false})).unwrap();
+    let content = vec![7; 700_000];
+    for pinned in [false, true] {
+        options.pin_roots = pinned;
+        let sent = content.clone();
+        let produce = move |writer: &mut BlockingWriter| {
+            writer.write_all(&sent).map_err(|e| CliError::new("E_UPLOAD", "gone").because(&e))
+        };
+        let imported = client.import_car(&options, produce, |_| {}).await.unwrap();
+        assert_eq!((imported.bytes, imported.roots[0].pinned), (700_000, pinned));
+    }
+    let root = fake::cid("root");
+    let download = client.export_car(&root).await.unwrap();
+    assert!(whole(download).await.unwrap() == content);
+
+    let produce = |writer: &mut BlockingWriter| {
+        writer.write_all(&[0; 100]).unwrap();
+        Err(CliError::new("E_SOURCE", "the file can't be read any more"))
+    };
+    let error = client.import_car(&options, produce, |_| {}).await.unwrap_err();
+    assert_eq!(error.code(), "E_SOURCE");
+    assert_eq!(
+        served.node.items()["root"],
+        Item::File(content),
+        "a part is not taken as the whole"
+    );
+    *served.node.cat_fails_after.lock().unwrap() = Some(1000);
+    let error = match client.export_car(&root).await {
+        Ok(download) => whole(download).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.code(), "E_NOT_FOUND", "the node's own reason is told");
+    let absent = client.export_car(&fake::cid("absent")).await.unwrap_err();
+    assert_eq!(absent.code(), "E_NOT_FOUND");
 }
 
 #[tokio::test]

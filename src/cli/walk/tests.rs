@@ -193,3 +193,35 @@ fn progress_counts_bytes_of_files() {
     .unwrap();
     assert_eq!(last, 1005);
 }
+
+#[test]
+fn rules_leave_out_what_they_match_as_in_a_gitignore() {
+    let folder = tree();
+    let root = folder.path().join("tree");
+    std::fs::create_dir_all(root.join("b/build")).unwrap();
+    std::fs::write(root.join("b/build/out"), "made").unwrap();
+    std::fs::write(root.join("b/x.tmp"), "scratch").unwrap();
+    std::fs::write(root.join("keep.tmp"), "kept").unwrap();
+    let rules = folder.path().join("rules");
+    std::fs::write(&rules, "# scratch\n*.tmp\nbuild/\n").unwrap();
+    let ignoring = |lines: &[&str], file| {
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        Walk::new(std::slice::from_ref(&root), Hidden::Skip).unwrap().ignoring(&lines, file)
+    };
+    let names = |walk: Walk| {
+        let (survey, seen) = entries(&walk);
+        let names: Vec<String> = seen.into_iter().map(|(name, ..)| name).collect();
+        (survey.ignored.count, names.join(" "))
+    };
+    let with_file = names(ignoring(&["!keep.tmp", "/a"], Some(&rules)).unwrap());
+    assert_eq!(with_file, (3, " b b/c b/empty b/link keep.tmp z".to_owned()));
+    // A pattern with a slash is meant from the root.
+    let anchored = names(ignoring(&["/c", "b/empty"], None).unwrap());
+    assert_eq!(anchored, (1, " a b b/build b/build/out b/c b/link b/x.tmp keep.tmp z".to_owned()));
+    let survey = ignoring(&["*.tmp"], None).unwrap().survey().unwrap();
+    assert_eq!((survey.ignored.count, survey.files), (2, 4));
+
+    let missing = ignoring(&[], Some(Path::new("no/such/rules"))).unwrap_err();
+    assert_eq!(missing.code(), "E_PATH");
+    assert_eq!(ignoring(&["a{b"], None).unwrap_err().code(), "E_USAGE");
+}

@@ -62,9 +62,10 @@ fn binary_cids_fill_their_field() {
 
 #[test]
 fn codecs_keep_their_numbers_and_names() {
-    for codec in [Codec::Raw, Codec::DagPb, Codec::DagCbor] {
+    for codec in Codec::ALL {
+        assert_eq!(Codec::from_name(codec.name()), Some(codec));
         assert_eq!(Codec::from_code(codec.code()), Some(codec));
     }
-    assert_eq!(Codec::from_code(0x0129), None);
+    assert_eq!(Codec::from_code(0x78), None);
     assert_eq!(Codec::DagPb.name(), "dag-pb");
 }

@@ -96,7 +96,9 @@ fn links_depend_on_the_codec() {
     assert_eq!(links(&dag_pb, &node).unwrap(), [cid_v1_raw(b"x")]);
     assert_eq!(links(&cid_v1_raw(&node), &node).unwrap(), []);
     let cbor = Cid::new_v1(Codec::DagCbor.code(), *dag_pb.hash());
-    assert!(matches!(links(&cbor, &node), Err(LinksError::UnsupportedCodec { codec: 0x71, .. })));
+    assert!(matches!(links(&cbor, &node), Err(LinksError::Ipld { .. })));
+    let git = Cid::new_v1(0x78, *dag_pb.hash());
+    assert!(matches!(links(&git, &node), Err(LinksError::UnsupportedCodec { codec: 0x78, .. })));
 }
 
 proptest! {

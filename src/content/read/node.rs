@@ -29,7 +29,9 @@ impl<'a> Node<'a> {
                     .map_err(|source| ReadError::Unixfs { cid, source: Box::new(source) })?;
                 Ok(Self::DagPb(DagPbNode { links: node.links, data }))
             }
-            Some(Codec::DagCbor) | None => Err(ReadError::Codec { cid, codec: cid.codec() }),
+            Some(Codec::DagCbor | Codec::DagJson) | None => {
+                Err(ReadError::Codec { cid, codec: cid.codec() })
+            }
         }
     }
 

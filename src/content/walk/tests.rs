@@ -61,6 +61,40 @@ fn every_block_is_named_once_and_parents_come_first() {
 }
 
 #[test]
+fn links_of_every_codec_are_followed() {
+    use crate::ipld::{Ipld, encode as encode_value};
+    let (store, tree) = sample();
+    let below = store.cids().len();
+    let put = |codec, value: &Ipld| {
+        let block = encode_value(codec, value).unwrap();
+        let cid = sha2_256_cid(Version::V1, codec, &block);
+        store.blocks.borrow_mut().insert(cid, block.into());
+        cid
+    };
+    let json = put(Codec::DagJson, &Ipld::List(vec![Ipld::Link(tree), Ipld::Null]));
+    let value = Ipld::Map([("a".to_owned(), Ipld::List(vec![Ipld::Link(json)]))].into());
+    let cbor = put(Codec::DagCbor, &value);
+    let mut walk = DagWalk::new([cbor], LeafMemory::All).unwrap();
+    let order = walk_all(&store, &mut walk, 7);
+    assert_eq!(order[..3], [cbor, json, tree]);
+    assert_eq!(order.len(), below + 2);
+    assert!(walk.is_complete());
+}
+
+#[test]
+fn what_comes_next_can_be_seen_before_it_is_named() {
+    let (store, root) = sample();
+    let mut walk = DagWalk::new([root], LeafMemory::All).unwrap();
+    assert_eq!(walk.peek(5), [root]);
+    walk.next(1);
+    let block = store.blocks.borrow()[&root].clone();
+    walk.visited(&root, Some(&block)).unwrap();
+    let ahead = walk.peek(3);
+    assert_eq!(ahead, links(&root, &block).unwrap()[..3]);
+    assert_eq!((walk.peek(3), walk.next(3)), (ahead.clone(), ahead));
+}
+
+#[test]
 fn one_at_a_time_is_depth_first_in_link_order() {
     let (store, root) = sample();
     let mut walk = DagWalk::new([root], LeafMemory::All).unwrap();

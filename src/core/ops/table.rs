@@ -32,6 +32,10 @@ const NODE: &str = r#"{"node":"n2"}"#;
 pub static ALL: &[OpInfo] = &[
     op("actors", "the live supervision tree", "{}", Component::Node, Site::Local),
     streamed(op("add", "import files and pin them", "{}", Component::Ipfs, Site::Local)),
+    streamed(op("block.get", "a block's bytes", CID, Component::Ipfs, Site::Local)),
+    streamed(op("block.put", "store a block", "{}", Component::Ipfs, Site::Local)),
+    op("block.rm", "delete a block here that nothing keeps", CID, Component::Ipfs, Site::Local),
+    op("block.stat", "a block's size", CID, Component::Ipfs, Site::Local),
     streamed(op("cat", "a file's bytes", PATH, Component::Ipfs, Site::Local)),
     for_members(op(
         "cluster.token.create",
@@ -54,6 +58,17 @@ pub static ALL: &[OpInfo] = &[
         Component::Cluster,
         Site::Leader,
     )),
+    streamed(op("dag.export", "a DAG as CAR", CID, Component::Ipfs, Site::Local)),
+    streamed(op("dag.get", "a value in a DAG", PATH, Component::Ipfs, Site::Local)),
+    streamed(op(
+        "dag.import",
+        "take in a CAR and pin its roots",
+        "{}",
+        Component::Ipfs,
+        Site::Local,
+    )),
+    streamed(op("dag.put", "store a value as a block", "{}", Component::Ipfs, Site::Local)),
+    op("dag.stat", "a DAG's blocks and size", CID, Component::Ipfs, Site::Local),
     streamed(op("get", "a file or directory as TAR", PATH, Component::Ipfs, Site::Local)),
     op("health", "whether this node is live and ready", "{}", Component::Node, Site::Local),
     for_members(op(
@@ -115,6 +130,9 @@ pub static ALL: &[OpInfo] = &[
     op("pin.status", "one pin and its copies", CID, Component::Ipfs, Site::Leader),
     op("stat", "what a path is", PATH, Component::Ipfs, Site::Local),
     op("status", "this node at a glance", "{}", Component::Node, Site::Local),
+    op("store.gc", "delete now what nothing keeps", "{}", Component::Ipfs, Site::Local),
+    op("store.stat", "the block store in figures", "{}", Component::Ipfs, Site::Local),
+    streamed(op("store.verify", "read and check every block", "{}", Component::Ipfs, Site::Local)),
 ];
 
 /// The operation with this name.
