@@ -174,9 +174,12 @@ impl Driver {
         for addr in &self.advertise {
             self.swarm.add_external_address(addr.to_multiaddr());
         }
-        let mut waiting: Vec<(ListenerId, &NetAddr)> = Vec::new();
+        // Before the first of them is held: `[::]` would meet our own `0.0.0.0`.
         for (addr, ip) in addrs {
             refuse_port_in_use(addr, *ip)?;
+        }
+        let mut waiting: Vec<(ListenerId, &NetAddr)> = Vec::new();
+        for (addr, ip) in addrs {
             let listener = self
                 .swarm
                 .listen_on(NetAddr::from(*ip).to_multiaddr())

@@ -15,6 +15,21 @@ async fn a_port_in_use_is_named_and_not_shared() {
     }
 }
 
+/// The addresses that a node has unless it is told otherwise.
+#[tokio::test]
+async fn all_addresses_of_both_families_can_be_listened_on_with_one_port() {
+    let port = {
+        let free = std::net::TcpListener::bind("[::]:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let wildcards = ["0.0.0.0", "[::]"].map(|host| format!("{host}:{port}").parse().unwrap());
+    let node = start(NetConfig { listen: wildcards.to_vec(), ..config(1) }).await;
+    for host in ["127.0.0.1", "[::1]"] {
+        tokio::net::TcpStream::connect(format!("{host}:{port}")).await.unwrap();
+    }
+    node.stop().await;
+}
+
 #[tokio::test]
 async fn a_name_can_be_listened_on_and_dialled() {
     let mut config_1 = config(1);
