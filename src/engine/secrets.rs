@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{EngineError, JOIN_TOKEN_FILE, KEY_FILE, file_error};
+use super::{EngineError, KEY_FILE, file_error};
 use crate::http::folder::TOKEN_FILE;
 
-/// Every file of a node's folder that holds a secret.
-pub const SECRET_FILES: [&str; 3] = [KEY_FILE, TOKEN_FILE, JOIN_TOKEN_FILE];
+/// Files of a node's folder whose secrets last. The join token is none: it works once, at the next start.
+pub const SECRET_FILES: [&str; 2] = [KEY_FILE, TOKEN_FILE];
 /// Bits that let anybody but the owner in.
 const OTHERS: u32 = 0o077;
 
