@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{EngineError, JOIN_TOKEN_FILE, KEY_FILE, file_error};
+use super::{EngineError, KEY_FILE, file_error};
 use crate::http::folder::TOKEN_FILE;
 
-/// Every file of a node's folder that holds a secret.
-pub const SECRET_FILES: [&str; 3] = [KEY_FILE, TOKEN_FILE, JOIN_TOKEN_FILE];
+/// Files of a node's folder whose secrets last. The join token is none: it works once, at the next start.
+pub const SECRET_FILES: [&str; 2] = [KEY_FILE, TOKEN_FILE];
 /// Bits that let anybody but the owner in.
 const OTHERS: u32 = 0o077;
 
@@ -42,7 +42,8 @@ pub(super) fn refuse_exposed(folder: &Path) -> Result<(), EngineError> {
 
 /// The first secret of a folder that others may read or write. Absent files are nobody's.
 pub fn exposed(folder: &Path) -> Result<Option<(PathBuf, Exposure)>, EngineError> {
-    let me = rustix::process::geteuid().as_raw();
+    let owner = fs::metadata(folder).map_err(|error| file_error(folder.to_owned(), error))?.uid();
+    let trusted = [0, owner, rustix::process::geteuid().as_raw()];
     for name in SECRET_FILES {
         let path = folder.join(name);
         let metadata = match fs::metadata(&path) {
@@ -50,18 +51,19 @@ pub fn exposed(folder: &Path) -> Result<Option<(PathBuf, Exposure)>, EngineError
             Err(error) => return Err(file_error(path, error)),
             Ok(metadata) => metadata,
         };
-        if let Some(exposure) = judge(metadata.mode(), metadata.uid(), me) {
+        if let Some(exposure) = judge(metadata.mode(), metadata.uid(), &trusted) {
             return Ok(Some((path, exposure)));
         }
     }
     Ok(None)
 }
 
-/// Root may own anything: it reads everything anyway.
-fn judge(mode: u32, owner: u32, me: u32) -> Option<Exposure> {
+/// Who may own a secret: whoever looks, the folder's owner, who is the node's user, and root, who reads
+/// everything anyway.
+fn judge(mode: u32, owner: u32, trusted: &[u32]) -> Option<Exposure> {
     if mode & OTHERS != 0 {
         Some(Exposure::Mode(mode & 0o777))
-    } else if owner != me && owner != 0 {
+    } else if !trusted.contains(&owner) {
         Some(Exposure::Owner(owner))
     } else {
         None
