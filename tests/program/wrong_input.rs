@@ -162,13 +162,15 @@ async fn a_folder_of_another_cluster_does_not_change_sides() {
     let refused = kit(&folder, &["init", "--join", &token], &[]).await;
     refused.refused(8, "E_CONFLICT", &["holds a node already"]);
 
-    std::fs::write(folder.join("join.token"), &token).unwrap();
+    let token_file = folder.join("join.token");
+    std::fs::write(&token_file, &token).unwrap();
+    std::fs::set_permissions(&token_file, PermissionsExt::from_mode(0o600)).unwrap();
     let cluster =
         async |node: &Node| node.json(&["status"]).await["cluster"].as_str().unwrap().to_owned();
     let (our_id, their_id) = (cluster(&ours).await, cluster(&theirs).await);
     let ended = up_ends(&folder, &[]).await;
     ended.refused(8, "E_MISMATCH", &[&our_id, &their_id, "nothing was changed", "join.token"]);
-    std::fs::remove_file(folder.join("join.token")).unwrap();
+    std::fs::remove_file(&token_file).unwrap();
     let worker = Node::up(&folder, &[]).await;
     assert_eq!(cluster(&worker).await, our_id);
     worker.works("after").await;
