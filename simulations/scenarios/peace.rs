@@ -16,6 +16,9 @@ pub const REST_MS: u64 = 240_000;
 /// a pin ends, and three rounds of the collector.
 const COLLECT_MS: u64 = 160_000;
 
+/// How long a node that ends by itself may take to stop in order, in milliseconds.
+const STOP_MS: u64 = 10_000;
+
 /// Ends all faults and waits for it.
 pub async fn run(stage: &mut Stage) -> Result<(), Broken> {
     stage.tell("peace");
@@ -24,15 +27,27 @@ pub async fn run(stage: &mut Stage) -> Result<(), Broken> {
     scan(stage)?;
     stage.tell("the leecher reads everything");
     for cid in &pinned(stage)? {
-        let read = client::read_back(stage, LEECHER, cid).await;
-        // What has expired meanwhile need not be there.
-        if read.is_err() && pinned(stage)?.contains(cid) {
-            return read;
-        }
+        read(stage, cid).await?;
     }
     stage.until_every(1_000, "only what is needed is kept", COLLECT_MS, collected).await?;
     stage.until("rest after the scan", REST_MS, at_rest).await?;
     scan(stage)
+}
+
+/// Reads a tree. Two things excuse a failure: the pin has expired meanwhile, or a node ended by itself,
+/// because its disk had failed before the peace; then it must succeed when that node is back.
+async fn read(stage: &mut Stage, cid: &Cid) -> Result<(), Broken> {
+    let ended = stage.cluster.borrow().ended().len();
+    let Err(broken) = client::read_back(stage, LEECHER, cid).await else { return Ok(()) };
+    if !pinned(stage)?.contains(cid) {
+        return Ok(());
+    }
+    stage.pass(STOP_MS).await?;
+    if stage.cluster.borrow().ended().len() == ended {
+        return Err(broken);
+    }
+    stage.until("rest after a node ended by itself", REST_MS, at_rest).await?;
+    client::read_back(stage, LEECHER, cid).await
 }
 
 /// Every pin that the leader knows.
