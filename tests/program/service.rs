@@ -102,20 +102,28 @@ fn upload(token: &str) -> (Vec<u8>, Vec<u8>) {
     (head.into_bytes(), body)
 }
 
-#[tokio::test]
-async fn a_request_in_flight_is_answered_before_the_node_ends() {
-    let place = Place::new();
-    let node = place.node("n", &[]).await;
+/// An upload that the node has begun to answer, and what is still to be sent of it.
+async fn half_an_upload(node: &Node) -> (TcpStream, Vec<u8>) {
     let read = |name: &str| std::fs::read_to_string(node.folder.join(name)).unwrap();
     let (token, address) = (read("api.token"), read("api.addr"));
-    let (head, body) = upload(token.trim());
+    let (head, mut body) = upload(token.trim());
+    let rest = body.split_off(700);
     let mut connection = TcpStream::connect(address.trim()).await.unwrap();
     connection.write_all(&head).await.unwrap();
-    connection.write_all(&body[..700]).await.unwrap();
+    connection.write_all(&body).await.unwrap();
     // The answer begins when the node has taken the request in.
     let mut answer = vec![0; 12];
     connection.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer, b"HTTP/1.1 200");
+    (connection, rest)
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_before_the_node_ends() {
+    let place = Place::new();
+    let node = place.node("n", &[]).await;
+    let address = std::fs::read_to_string(node.folder.join("api.addr")).unwrap();
+    let (mut connection, rest_of_body) = half_an_upload(&node).await;
     node.terminate();
     node.has_written("stopping").await;
     let refused = async || TcpStream::connect(address.trim()).await.is_err();
@@ -124,7 +132,7 @@ async fn a_request_in_flight_is_answered_before_the_node_ends() {
         assert!(tokio::time::Instant::now() < end, "it takes no new connections");
         tokio::task::yield_now().await;
     }
-    connection.write_all(&body[700..]).await.unwrap();
+    connection.write_all(&rest_of_body).await.unwrap();
     let mut rest = String::new();
     connection.read_to_string(&mut rest).await.unwrap();
     assert!(rest.contains("\"event\":\"added\""), "{rest}");
@@ -139,13 +147,7 @@ async fn a_request_in_flight_is_answered_before_the_node_ends() {
 async fn a_second_signal_ends_the_node_at_once() {
     let place = Place::new();
     let node = place.node("n", &[]).await;
-    let read = |name: &str| std::fs::read_to_string(node.folder.join(name)).unwrap();
-    let (token, address) = (read("api.token"), read("api.addr"));
-    let (head, body) = upload(token.trim());
-    let mut connection = TcpStream::connect(address.trim()).await.unwrap();
-    connection.write_all(&head).await.unwrap();
-    connection.write_all(&body[..700]).await.unwrap();
-    connection.read_exact(&mut [0; 12]).await.unwrap();
+    let (connection, _) = half_an_upload(&node).await;
     node.terminate();
     node.has_written("stopping").await;
     node.terminate();
