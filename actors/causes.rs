@@ -1,7 +1,7 @@
 //! Errors as users read them: one line with every cause.
 
 /// An error and its causes, outermost first, separated by colons.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -17,7 +17,7 @@
 mod admission;
 pub mod api;
 pub mod cache;
-mod causes;
+pub mod causes;
 pub mod cluster_ctl;
 pub mod cluster_manager;
 pub mod consensus;

@@ -10,7 +10,7 @@ use tokio::task::LocalSet;
 use crate::cluster::Sabotage;
 use crate::faults::Schedule;
 use crate::scenarios;
-use crate::stage::Stage;
+use crate::stage::{Broken, Stage};
 use crate::trace::{Divergence, Lines, Recording, Trace};
 use crate::world::net::Stats;
 
@@ -143,13 +143,32 @@ pub fn play_twice(seed: u64, options: &Options) -> Result<Report, Box<(Report, D
     Ok(first)
 }
 
-fn play_with(seed: u64, options: &Options, lines: Lines) -> (Report, Trace) {
+/// Plays one scene from a seed, for tests.
+///
+/// # Panics
+/// If the scene breaks a promise: with the promise and the last events.
+pub fn play_scene(seed: u64, scene: impl AsyncFnOnce(&mut Stage) -> Result<(), Broken>) {
+    in_paused_time(async {
+        let trace = Trace::begin(Lines::Recent);
+        let mut stage = scenarios::stage(seed, &BTreeSet::new(), trace.clone());
+        if let Err(broken) = scene(&mut stage).await {
+            panic!("seed {seed}: {broken}\n{}", trace.recent().join("\n"));
+        }
+    });
+}
+
+/// Runs to the end on this thread; time passes only while everything waits.
+fn in_paused_time<T>(run: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O needs nothing that could be missing");
-    LocalSet::new().block_on(&runtime, async {
+    LocalSet::new().block_on(&runtime, run)
+}
+
+fn play_with(seed: u64, options: &Options, lines: Lines) -> (Report, Trace) {
+    in_paused_time(async {
         let trace = Trace::begin(lines);
         let mut stage = scenarios::stage(seed, &options.sabotage, trace.clone());
         let mut schedule = Schedule::default();

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ipfs_kit_actors::api::{self, Failure};
+use ipfs_kit_actors::causes::with_causes;
 use ipfs_kit_actors::consensus::RaftGlance;
 use ipfs_kit_actors::node::{self, Cluster, Ended, RunningNode};
 use ipfs_kit_actors::settings::NodeSettings;
@@ -69,7 +70,7 @@ impl Run {
         let (at, shown) = (Rc::clone(&phase), Rc::clone(&handle));
         let life = async move {
             let reason = match node::start(settings, world).await {
-                Err(error) => format!("it did not start: {}", chain(&error)),
+                Err(error) => format!("it did not start: {}", with_causes(&error)),
                 Ok(running) => {
                     *shown.borrow_mut() = Some(Handle::of(&running));
                     *at.borrow_mut() = Phase::Running;
@@ -135,18 +136,6 @@ async fn live(mut running: RunningNode, stopped: oneshot::Receiver<()>) -> Strin
             Ended::DiskFailed { cause } => format!("its disk failed: {cause}"),
         },
     }
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 impl Handle {

@@ -11,11 +11,10 @@ use ipfs_kit_simulations::checkers::at_rest;
 use ipfs_kit_simulations::cluster::Cluster;
 use ipfs_kit_simulations::content::Content;
 use ipfs_kit_simulations::ledger::Ends;
-use ipfs_kit_simulations::scenarios::{self, LEECHER, client, peace, story};
+use ipfs_kit_simulations::runner::play_scene;
+use ipfs_kit_simulations::scenarios::{LEECHER, client, peace, story};
 use ipfs_kit_simulations::stage::{Broken, Stage};
-use ipfs_kit_simulations::trace::{Lines, Trace};
 use ipfs_kit_simulations::world::HostId;
-use tokio::task::LocalSet;
 
 /// How long a holder may take to be whole again, in virtual milliseconds: a collection finds what is
 /// missing, and a fetch brings it.
@@ -25,7 +24,7 @@ const NEEDLE_BYTES: usize = 64;
 
 #[test]
 fn a_holder_whose_block_decays_fetches_it_again() {
-    play(11, async |stage| {
+    play_scene(11, async |stage| {
         story::gather(stage).await?;
         let cid = story::add(stage, HostId(0), 0).await?;
         stage.until("rest before the decay", peace::REST_MS, at_rest).await?;
@@ -53,7 +52,7 @@ fn a_holder_whose_block_decays_fetches_it_again() {
 
 #[test]
 fn a_part_of_a_tree_is_pinned_from_whoever_has_it() {
-    play(12, async |stage| {
+    play_scene(12, async |stage| {
         story::gather(stage).await?;
         let cluster = stage.cluster.clone();
         let mut elsewhere = 0;
@@ -137,20 +136,4 @@ fn flip(cluster: &Cluster, host: HostId, needle: &[u8]) {
         })
         .expect("the file is on the disk of its holder");
     disk.flip_bit(&path, offset + 7, 3).expect("the byte was just found there");
-}
-
-/// Plays a scene in paused time from a seed.
-fn play(seed: u64, scene: impl AsyncFnOnce(&mut Stage) -> Result<(), Broken>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime without I/O needs nothing that could be missing");
-    LocalSet::new().block_on(&runtime, async {
-        let trace = Trace::begin(Lines::Recent);
-        let mut stage = scenarios::stage(seed, &BTreeSet::new(), trace.clone());
-        if let Err(broken) = scene(&mut stage).await {
-            panic!("seed {seed}: {broken}\n{}", trace.recent().join("\n"));
-        }
-    });
 }

@@ -10,19 +10,16 @@ mod queue;
 mod strike;
 mod works;
 
-use std::collections::BTreeSet;
-
 use ipfs_kit_actors::supervision::{ActorPath, Injection, NodeView, State};
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::member::Role;
 use ipfs_kit_core::ops::{NodeRole, NodeRoleRequest};
 use ipfs_kit_simulations::checkers::at_rest;
 use ipfs_kit_simulations::cluster::Cluster;
+use ipfs_kit_simulations::runner::play_scene;
 use ipfs_kit_simulations::scenarios::{self, LEECHER, client, peace, story};
 use ipfs_kit_simulations::stage::{Broken, Stage};
-use ipfs_kit_simulations::trace::{Lines, Trace};
 use ipfs_kit_simulations::world::HostId;
-use tokio::task::LocalSet;
 
 /// The worker that is broken; its place in [`scenarios::MEMBERS`].
 const WORKER: HostId = HostId(3);
@@ -59,22 +56,22 @@ impl Subject {
 
 #[test]
 fn every_child_of_the_leading_master_comes_back() {
-    play(1, async |stage| break_every_child(stage, Subject::Leader, MASTER).await);
+    play_scene(1, async |stage| break_every_child(stage, Subject::Leader, MASTER).await);
 }
 
 #[test]
 fn every_child_of_a_following_master_comes_back() {
-    play(2, async |stage| break_every_child(stage, Subject::Follower, MASTER).await);
+    play_scene(2, async |stage| break_every_child(stage, Subject::Follower, MASTER).await);
 }
 
 #[test]
 fn every_child_of_a_worker_comes_back() {
-    play(3, async |stage| break_every_child(stage, Subject::Fixed(WORKER), WORKERS).await);
+    play_scene(3, async |stage| break_every_child(stage, Subject::Fixed(WORKER), WORKERS).await);
 }
 
 #[test]
 fn every_child_of_the_leecher_comes_back() {
-    play(4, async |stage| break_every_child(stage, Subject::Fixed(LEECHER), LEECHERS).await);
+    play_scene(4, async |stage| break_every_child(stage, Subject::Fixed(LEECHER), LEECHERS).await);
 }
 
 /// What a role's tree must have at least: a tree that misses a branch would pass by not being tested.
@@ -86,7 +83,7 @@ const LEECHERS: &[&str] = &["role/cache"];
 /// Whoever changed its role runs another tree than its node began with.
 #[test]
 fn every_child_of_a_promoted_worker_comes_back() {
-    play(6, async |stage| {
+    play_scene(6, async |stage| {
         let mut cids = vec![begin(stage).await?];
         // Two, since a number of voters that is even bears no more failures.
         change_role(stage, &[WORKER, OTHER_WORKER], Role::Master).await?;
@@ -99,7 +96,7 @@ fn every_child_of_a_promoted_worker_comes_back() {
 
 #[test]
 fn every_child_of_a_demoted_master_comes_back() {
-    play(7, async |stage| {
+    play_scene(7, async |stage| {
         let mut cids = vec![begin(stage).await?];
         change_role(stage, &[WORKER, OTHER_WORKER], Role::Master).await?;
         // The leader among them: it hands over first.
@@ -123,7 +120,7 @@ fn every_child_of_a_demoted_master_comes_back() {
 
 #[test]
 fn a_child_that_fails_again_and_again_ends_its_node() {
-    play(5, async |stage| {
+    play_scene(5, async |stage| {
         let cid = begin(stage).await?;
         let path = ActorPath::parse("/node/network/swarm").unwrap();
         let left = policy::wear_out(stage, WORKER, &path).await?;
@@ -148,23 +145,6 @@ fn a_child_that_fails_again_and_again_ends_its_node() {
 fn is_by_intensity(node: &NodeView) -> bool {
     let cause = node.last_exit.as_ref().and_then(|last| last.exit.cause());
     cause.is_some_and(|cause| cause.kind == "intensity")
-}
-
-/// Plays a scene in paused time from a seed.
-fn play(seed: u64, scene: impl AsyncFnOnce(&mut Stage) -> Result<(), Broken>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime without I/O needs nothing that could be missing");
-    LocalSet::new().block_on(&runtime, async {
-        let trace = Trace::begin(Lines::Recent);
-        let mut stage = scenarios::stage(seed, &BTreeSet::new(), trace.clone());
-        if let Err(broken) = scene(&mut stage).await {
-            panic!("seed {seed}: {broken}\n{}", trace.recent().join("\n"));
-        }
-        println!("seed {seed}: {} s of virtual time", trace.now_ms() / 1_000);
-    });
 }
 
 /// A cluster at rest that holds a tree.
