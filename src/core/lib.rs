@@ -20,6 +20,7 @@ pub mod failure;
 #[cfg(test)]
 mod fixture;
 pub mod follow;
+pub mod gateways;
 pub mod health;
 pub mod id;
 pub mod index;
