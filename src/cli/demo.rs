@@ -419,8 +419,8 @@ async fn read_back(
     let verified = compare::with_source(&client, root, source).await?;
     report.verified_files = verified.files;
     report.verified_bytes = verified.bytes;
-    if let Some(first) = verified.differing.first() {
-        story.say(&format!("{} entries differ, {first} among them", verified.differing.len()));
+    for path in &verified.differing {
+        story.say(&format!("{path} is not what came back; was it changed meanwhile?"));
     }
     let entries = verified.files + verified.directories + verified.symlinks;
     let expected = survey.files + survey.directories + survey.symlinks;

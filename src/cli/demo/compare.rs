@@ -71,13 +71,15 @@ fn compare(archive: impl Read, source: &Path) -> std::io::Result<Verified> {
                 let target = entry.link_name_bytes().map(|target| target.into_owned());
                 std::fs::read_link(&path).ok().map(|t| t.as_os_str().as_bytes().to_vec()) == target
             }
-            tar::EntryType::Regular => match same_bytes(&mut entry, &path)? {
-                Some(bytes) => {
-                    verified.files += 1;
-                    verified.bytes += bytes;
-                    true
+            tar::EntryType::Regular => match File::open(&path) {
+                Ok(file) => {
+                    let equal = same_bytes(&mut entry, file)?;
+                    verified.files += u64::from(equal.is_some());
+                    verified.bytes += equal.unwrap_or(0);
+                    equal.is_some()
                 }
-                None => false,
+                // It was there when it was added.
+                Err(_) => false,
             },
             _ => continue,
         };
@@ -96,8 +98,7 @@ fn path_in(source: &Path, entry: &[u8]) -> PathBuf {
 }
 
 /// The number of bytes, if both are equal to the last one.
-fn same_bytes(entry: &mut impl Read, path: &Path) -> std::io::Result<Option<u64>> {
-    let mut file = File::open(path)?;
+fn same_bytes(entry: &mut impl Read, mut file: File) -> std::io::Result<Option<u64>> {
     let (mut ours, mut theirs) = (vec![0; CHUNK_LEN_BYTES], vec![0; CHUNK_LEN_BYTES]);
     let mut total = 0;
     loop {
