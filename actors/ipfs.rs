@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{AddEvent, ImportError, ImportSource};
 use crate::cache::{CacheActor, CacheGet, CachePut};
+use crate::gateways::{Asked, Gateways};
 use crate::ports::{CallError, Executor, WorkLane, work};
 use crate::rpc::{Rpc, RpcError, unexpected};
 use crate::shared::SharedView;
@@ -42,6 +43,8 @@ pub struct Deps {
     pub cache: ActorRef<CacheActor>,
     /// Other members; `None` without a cluster.
     pub members: Option<Members>,
+    /// Who is asked for what no member has.
+    pub gateways: Gateways,
 }
 
 /// How to reach the other members.
@@ -102,14 +105,14 @@ pub struct Import {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// Neither this node nor any member that could be asked has it.
-    #[error("{cid} is not here, and {}", nobody_of(*.asked, *.silent))]
+    #[error("{cid} is not here, and {}", nobody_of(*.members, *.gateways))]
     NotFound {
         /// The block.
         cid: Cid,
-        /// Members that said so.
-        asked: usize,
-        /// Members that could not be asked and may have it.
-        silent: usize,
+        /// Other members that were asked.
+        members: Asked,
+        /// Gateways that were asked.
+        gateways: Asked,
     },
     /// The store can't be read.
     #[error("the block store can't be read: {reason}")]
@@ -122,14 +125,30 @@ pub enum FindError {
     Stopping,
 }
 
-fn nobody_of(asked: usize, silent: usize) -> String {
-    let asked = match asked {
-        0 if silent == 0 => "there is no other member to ask".to_owned(),
-        0 => "nobody could be asked".to_owned(),
-        1 => "the one other member that was asked does not have it".to_owned(),
-        asked => format!("none of {asked} members asked has it"),
+impl FindError {
+    /// It is not here, and nobody else was asked.
+    pub fn not_here(cid: Cid) -> Self {
+        Self::NotFound { cid, members: Asked::default(), gateways: Asked::default() }
+    }
+}
+
+fn nobody_of(members: Asked, gateways: Asked) -> String {
+    let mut text = match members {
+        Asked { without: 0, silent: 0 } => "there is no other member to ask".to_owned(),
+        Asked { without: 0, .. } => "nobody could be asked".to_owned(),
+        Asked { without: 1, .. } => {
+            "the one other member that was asked does not have it".to_owned()
+        }
+        Asked { without, .. } => format!("none of {without} members asked has it"),
     };
-    if silent == 0 { asked } else { format!("{asked}; {silent} did not answer") }
+    if members.silent > 0 {
+        text += &format!("; {} did not answer", members.silent);
+    }
+    if gateways.total() > 0 {
+        let Asked { without, silent } = gateways;
+        text += &format!("; gateways: {without} without it, {silent} without a good answer");
+    }
+    text
 }
 
 impl IpfsActor {
@@ -260,33 +279,51 @@ impl Deps {
         }
         let (cached, missing) = self.cached(missing).await;
         found.extend(cached);
-        let has_needed = |found: &[(Cid, Bytes)]| found.iter().any(|(cid, _)| *cid == needed);
-        if missing.is_empty() || self.members.is_none() {
-            return if has_needed(&found) {
-                Ok(found)
-            } else {
-                Err(FindError::NotFound { cid: needed, asked: 0, silent: 0 })
-            };
-        }
         let asked = BTreeSet::new();
         let (silent, cut_off) = (Vec::new(), Vec::new());
         let mut search = Search { needed, missing, found, asked, silent, cut_off };
-        self.ask_all(&find.sources, &mut search).await;
+        if !search.missing.is_empty() && self.members.is_some() {
+            self.ask_members(&find.sources, &mut search).await;
+        }
+        if search.is_over() {
+            return Ok(search.found);
+        }
+        let (total, silent) = (search.asked.len(), search.silent.len());
+        let members = Asked { without: total - silent, silent };
+        let gateways = self.ask_gateways(&mut search).await;
+        if search.is_over() {
+            return Ok(search.found);
+        }
+        Err(FindError::NotFound { cid: needed, members, gateways })
+    }
+
+    async fn ask_members(&self, sources: &[NodeId], search: &mut Search) {
+        self.ask_all(sources, search).await;
         if !search.is_over() {
-            let having = self.who_has(&mut search).await;
-            self.ask_all(&having, &mut search).await;
+            let having = self.who_has(search).await;
+            self.ask_all(&having, search).await;
         }
         // No answer says nothing about the block. Once more, and twice where the dead connection that the
         // first question waited on breaks only under the second.
         let silent = self.not_lost(std::mem::take(&mut search.silent));
-        self.ask_again(&silent, &mut search).await;
+        self.ask_again(&silent, search).await;
         let cut_off = std::mem::take(&mut search.cut_off);
-        self.ask_again(&cut_off, &mut search).await;
-        if search.is_over() {
-            return Ok(search.found);
+        self.ask_again(&cut_off, search).await;
+    }
+
+    /// Asks for all that is missing, the needed block first.
+    async fn ask_gateways(&self, search: &mut Search) -> Asked {
+        let (came, asked) = self.gateways.blocks(&search.missing).await;
+        self.keep_in_cache(&came);
+        search.found.extend(came);
+        asked
+    }
+
+    /// For the next reader. The cache may be restarting; its content is a convenience.
+    fn keep_in_cache(&self, came: &[(Cid, Bytes)]) {
+        if let Err(reason) = self.cache.tell(CachePut { blocks: came.to_vec() }) {
+            tracing::debug!(%reason, "blocks not cached");
         }
-        let (asked, silent) = (search.asked.len(), search.silent.len());
-        Err(FindError::NotFound { cid: needed, asked: asked - silent, silent })
     }
 
     async fn ask_again(&self, nodes: &[NodeId], search: &mut Search) {
@@ -408,10 +445,7 @@ impl Deps {
                 Err(reason) => tracing::error!(%source, %reason, "a member sent a wrong block"),
             }
         }
-        // The cache may be restarting; its content is a convenience.
-        if let Err(reason) = self.cache.tell(CachePut { blocks: came.clone() }) {
-            tracing::debug!(%reason, "blocks not cached");
-        }
+        self.keep_in_cache(&came);
         Ok(came)
     }
 }

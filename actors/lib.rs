@@ -23,6 +23,7 @@ pub mod cluster_manager;
 pub mod consensus;
 pub mod events;
 pub mod follow;
+pub mod gateways;
 mod holdings;
 pub mod index;
 pub mod ipfs;

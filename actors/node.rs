@@ -23,6 +23,7 @@ use crate::cluster_manager::coordination::Coordination;
 use crate::cluster_manager::monitoring::{Expelled, HeardOf, Session};
 use crate::cluster_manager::state_sync::Arrivals;
 use crate::consensus::{self, ConsensusHandle, RecoveryError};
+use crate::gateways::Gateways;
 use crate::holdings::Holdings;
 use crate::index::IndexActor;
 use crate::ipfs::IpfsActor;
@@ -54,6 +55,8 @@ pub struct World {
     pub disk: Arc<dyn Disk>,
     /// Secrets.
     pub entropy: Arc<dyn Entropy>,
+    /// Servers outside the cluster to ask for what no member has, best first.
+    pub gateways: Gateways,
     /// Interfaces to start last, made from the node's handle.
     pub interfaces: Vec<Interface>,
 }
@@ -110,6 +113,8 @@ pub struct Parts {
     pub flights: Flights,
     /// The embedded IPFS node.
     pub ipfs: ActorRef<IpfsActor>,
+    /// Who is asked for what no member has.
+    pub gateways: Gateways,
     /// The index.
     pub index: ActorRef<IndexActor>,
     /// Runs blocking work.

@@ -3,9 +3,11 @@
 //! The program implements these over libp2p, files and the operating system; the simulations over
 //! virtual time and a seeded network. One contract suite runs against both.
 
+use std::io::Read;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cid::Cid;
 use futures_util::future::BoxFuture;
 use ipfs_kit_core::id::{NodeId, PeerKey};
 use ipfs_kit_core::member::{RaftStanding, Role};
@@ -281,6 +283,31 @@ pub enum PublishError {
         /// Why.
         reason: String,
     },
+}
+
+/// A server outside the cluster that gives blocks to anybody (the trustless gateway specification of IPFS).
+/// Nothing that it sends is checked here, but everything is bounded in bytes and time.
+pub trait Gateway: Send + Sync {
+    /// Its name for people.
+    fn name(&self) -> &str;
+
+    /// One block, or `None` if it has none.
+    fn block(&self, cid: Cid) -> BoxFuture<'static, Result<Option<Bytes>, GatewayError>>;
+
+    /// A DAG as the bytes of a CAR, or `None` if it has none. Reading them blocks, fails when nothing comes
+    /// for too long, and may be given up at any point.
+    fn car(
+        &self,
+        root: Cid,
+    ) -> BoxFuture<'static, Result<Option<Box<dyn Read + Send>>, GatewayError>>;
+}
+
+/// Why a gateway gave no answer; another one, or the same one later, may.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct GatewayError {
+    /// What happened.
+    pub reason: String,
 }
 
 /// The wall clock: only leaders' stamps and people see it.

@@ -3,9 +3,10 @@
 //! The receiver walks the DAG and asks for what it lacks, many blocks to a request and several requests
 //! under way at once, spread over all sources. What is stored already is never asked for, so a transfer
 //! that broke goes on where it stopped, and one that finished costs a walk over the inner nodes. When no
-//! known source has a block, every other member is asked whether it does.
+//! known source has a block, every other member is asked whether it does, and then the gateways.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use ipfs_kit_core::proto::{Request, Response};
 use ipfs_kit_store::blocks::{BlockStore, GetError, PutError, VerifiedBlock};
 
 use crate::causes::with_causes;
+use crate::gateways::{Destination, Gateways};
 use crate::ports::{Executor, WorkLane, work};
 use crate::rpc::{Rpc, RpcError, unexpected};
 use crate::shared::SharedView;
@@ -34,7 +36,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 const STRIKES_MAX: u32 = 3;
 
 /// Leaves that a walk remembers; beyond it a leaf that is linked often is looked up often.
-const LEAVES: LeafMemory = LeafMemory::First(1_000_000);
+pub(crate) const LEAVES: LeafMemory = LeafMemory::First(1_000_000);
 
 /// What a transfer needs.
 #[derive(Clone)]
@@ -49,6 +51,8 @@ pub struct Transfer {
     pub blocks: BlockStore,
     /// Runs the blocking parts.
     pub executor: Arc<dyn Executor>,
+    /// Who is asked for what no member has.
+    pub gateways: Gateways,
 }
 
 /// What a transfer brought.
@@ -58,6 +62,13 @@ pub struct Transferred {
     pub blocks: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+impl AddAssign for Transferred {
+    fn add_assign(&mut self, more: Self) {
+        self.blocks += more.blocks;
+        self.bytes += more.bytes;
+    }
 }
 
 /// Why a DAG is not whole here. Everything that came is kept; asking again goes on from there.
@@ -105,19 +116,25 @@ impl Transfer {
         root: &Cid,
         sources: &[NodeId],
     ) -> Result<Transferred, TransferError> {
-        let mut run = Run {
-            transfer: self,
-            walk: Some(DagWalk::new([*root], LEAVES).map_err(invalid)?),
-            wanted: VecDeque::new(),
-            absent: BTreeSet::new(),
-            sources: sources
-                .iter()
-                .map(|node| Source { node: *node, strikes: 0, busy: 0 })
-                .collect(),
-            done: Transferred::default(),
-            last: "no other member has it".to_owned(),
-        };
-        run.complete().await
+        let mut done = Transferred::default();
+        loop {
+            let mut run = Run::new(self, root, sources)?;
+            let ended = run.complete().await;
+            done += run.done;
+            match ended {
+                Ok(()) => return Ok(done),
+                // What the members lack may be outside; then they are asked for the rest again.
+                Err(TransferError::NotFound { cid, last }) => {
+                    let to = Destination { blocks: &self.blocks, executor: &*self.executor };
+                    let came = self.gateways.bring(&cid, to).await?;
+                    if came.blocks == 0 {
+                        return Err(TransferError::NotFound { cid, last });
+                    }
+                    done += came;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -134,8 +151,21 @@ struct Run<'a> {
     last: String,
 }
 
-impl Run<'_> {
-    async fn complete(&mut self) -> Result<Transferred, TransferError> {
+impl<'a> Run<'a> {
+    fn new(transfer: &'a Transfer, root: &Cid, sources: &[NodeId]) -> Result<Self, TransferError> {
+        let source = |node: &NodeId| Source { node: *node, strikes: 0, busy: 0 };
+        Ok(Self {
+            transfer,
+            walk: Some(DagWalk::new([*root], LEAVES).map_err(invalid)?),
+            wanted: VecDeque::new(),
+            absent: BTreeSet::new(),
+            sources: sources.iter().map(source).collect(),
+            done: Transferred::default(),
+            last: "no other member has it".to_owned(),
+        })
+    }
+
+    async fn complete(&mut self) -> Result<(), TransferError> {
         let mut under_way: FuturesUnordered<_> = FuturesUnordered::new();
         loop {
             if self.wanted.len() < REQUESTS_MAX * BATCH_BLOCKS {
@@ -302,13 +332,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn sync(&mut self) -> Result<Transferred, TransferError> {
+    async fn sync(&mut self) -> Result<(), TransferError> {
         let blocks = self.transfer.blocks.clone();
         let synced = work(&*self.transfer.executor, WorkLane::Bulk, move || blocks.sync()).await;
         synced
             .map_err(|_| TransferError::Stopping)?
-            .map_err(|error| TransferError::Store { full: false, reason: error.to_string() })?;
-        Ok(self.done)
+            .map_err(|error| TransferError::Store { full: false, reason: error.to_string() })
     }
 }
 
@@ -319,7 +348,7 @@ struct Stored {
 }
 
 /// Walks over what is here; what is not stays outstanding in the walk until it has come.
-fn walk_present(
+pub(crate) fn walk_present(
     walk: &mut DagWalk,
     blocks: &BlockStore,
     room: usize,
@@ -363,10 +392,7 @@ fn verify_and_put(
         .iter()
         .map(|(cid, bytes)| VerifiedBlock::already_checked(cid, bytes.clone()))
         .collect();
-    blocks.put_verified(&verified).map_err(|error| TransferError::Store {
-        full: is_full(&error),
-        reason: error.to_string(),
-    })?;
+    put(blocks, &verified)?;
     let mut stored =
         Stored { blocks: 0, bytes: 0, bad: bad.into_iter().map(|(cid, _)| cid).collect() };
     for (cid, bytes) in good {
@@ -375,6 +401,13 @@ fn verify_and_put(
         stored.bytes += bytes.len() as u64;
     }
     Ok(stored)
+}
+
+pub(crate) fn put(blocks: &BlockStore, verified: &[VerifiedBlock]) -> Result<(), TransferError> {
+    blocks
+        .put_verified(verified)
+        .map(drop)
+        .map_err(|error| TransferError::Store { full: is_full(&error), reason: error.to_string() })
 }
 
 /// Whether space is what is missing.
@@ -386,6 +419,6 @@ pub fn is_full(error: &PutError) -> bool {
     }
 }
 
-fn invalid(error: WalkError) -> TransferError {
+pub(crate) fn invalid(error: WalkError) -> TransferError {
     TransferError::Invalid { reason: with_causes(&error) }
 }

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipfs_kit_actors::gateways::Gateways;
 use ipfs_kit_actors::journal;
 use ipfs_kit_actors::membership::{self, JoinFailure};
 use ipfs_kit_actors::node as actors_node;
@@ -330,6 +331,7 @@ impl Cluster {
         let place = self.world.host(host);
         let entropy = SimEntropy::new(self.world.seed, host, machine.runs);
         let world = actors_node::World {
+            gateways: Gateways::default(),
             network: Some((place.network(), place.peers())),
             clock: place.clock(),
             executor: place.executor(),

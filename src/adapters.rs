@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod entropy;
 pub mod executor;
+pub mod gateway;
 pub mod network;
 pub mod process;
 pub mod rival;

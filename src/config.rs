@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use address::{ApiAddress, HostPort};
+pub use address::{ApiAddress, GatewayUrl, HostPort};
 pub use error::{ConfigError, Problem};
 pub use ipfs_kit_core::member::{HoldPolicy, Role};
 pub use load::{Entry, Flag, Loaded, Origin, Sources, load};
@@ -69,6 +69,8 @@ pub struct Settings {
     /// Share of the placement. `None`: one per usable GiB.
     #[serde(with = "quantity::count_or_auto")]
     pub weight: Option<u32>,
+    /// Servers outside the cluster to ask for what no member has, best first.
+    pub gateways: Vec<GatewayUrl>,
     /// Memory cache of blocks.
     pub cache: CacheSettings,
     /// How files become blocks.

@@ -11,10 +11,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipfs_kit_actors::gateways::Gateways;
 use ipfs_kit_actors::journal::{self, Journal, JournalError};
 use ipfs_kit_actors::membership::{self, Admission, JoinFailure};
 use ipfs_kit_actors::node::{self, Interface, RunningNode, StartError, World};
-use ipfs_kit_actors::ports::{Clock, Network, NetworkError, Peers};
+use ipfs_kit_actors::ports::{Clock, GatewayError, Network, NetworkError, Peers};
 use ipfs_kit_actors::settings::{Membership, NodeSettings, RaftSettings, Timing};
 use ipfs_kit_actors::supervision::{ChildSpec, Fault};
 use ipfs_kit_core::id::{ClusterId, Incarnation, PeerKey};
@@ -29,6 +30,7 @@ use ipfs_kit_store::folder::{Expect, Folder, FolderError};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::entropy::SystemEntropy;
 use crate::adapters::executor::Threads;
+use crate::adapters::gateway::gateways;
 use crate::adapters::network::Libp2pNetwork;
 use crate::adapters::rival;
 use crate::config::{ApiAddress, HostPort, Settings};
@@ -134,6 +136,9 @@ pub enum EngineError {
     /// The tree did not start.
     #[error("the node did not start")]
     Start(#[from] StartError),
+    /// The gateways' client can't be set up.
+    #[error("gateways can't be asked")]
+    Gateways(#[from] GatewayError),
     /// The threads could not be started.
     #[error("threads can't be started")]
     Threads(#[source] io::Error),
@@ -248,6 +253,7 @@ pub async fn start(settings: &Settings) -> Result<Running, EngineError> {
         executor,
         disk,
         entropy: Arc::new(SystemEntropy),
+        gateways: Gateways::new(gateways(&settings.gateways)?),
         interfaces: vec![api_interface(settings, api, token)],
     };
     let node = node::start(node_settings, world).await?;

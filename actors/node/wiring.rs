@@ -120,6 +120,7 @@ pub(super) fn wire(
         holdings: stores.holdings.clone(),
         flights: flights.clone(),
         ipfs: refs.ipfs.clone(),
+        gateways: world.gateways.clone(),
         index: refs.index.clone(),
         executor: Arc::clone(&world.executor),
         clock: Arc::clone(&world.clock),
@@ -163,6 +164,7 @@ pub(super) fn wire(
             rpc: part.rpc.clone(),
             view: part.cluster.view.clone(),
         }),
+        gateways: world.gateways.clone(),
     };
     let control = SupervisorRef::vacant();
     let mut root = SupervisorSpec::new("node", Strategy::RestForOne)
@@ -318,6 +320,7 @@ impl ClusterPart {
             rpc: rpc.clone(),
             blocks: stores.blocks.clone(),
             executor: Arc::clone(&world.executor),
+            gateways: world.gateways.clone(),
         };
         let follow = follow::Deps {
             node,

@@ -31,7 +31,7 @@ impl Operations {
         let found = blocks.find(vec![link]).await.map_err(|error| read_failure(&error))?;
         let found = found.into_iter().find(|(found, _)| *found == link);
         found.map(|(_, bytes)| bytes).ok_or_else(|| {
-            let absent = FindError::NotFound { cid: link, asked: 0, silent: 0 };
+            let absent = FindError::not_here(link);
             read_failure(&Error::Find(absent))
         })
     }

@@ -261,6 +261,6 @@ impl Export {
                 self.ahead_bytes += block.len();
             }
         }
-        needed.ok_or(Error::Find(crate::ipfs::FindError::NotFound { cid, asked: 0, silent: 0 }))
+        needed.ok_or(Error::Find(crate::ipfs::FindError::not_here(cid)))
     }
 }

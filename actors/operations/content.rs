@@ -365,9 +365,13 @@ fn kind_name(kind: EntryKind) -> &'static str {
 pub(super) fn read_failure(error: &Error) -> Failure {
     let text = error.to_string();
     match error {
-        Error::Find(FindError::NotFound { silent: 1.., .. }) => failure("E_UNAVAILABLE", text)
-            .hint("try again: a member that may have it could not be asked")
-            .retryable(),
+        Error::Find(FindError::NotFound { members, gateways, .. })
+            if members.silent + gateways.silent > 0 =>
+        {
+            failure("E_UNAVAILABLE", text)
+                .hint("try again: somebody who may have it could not be asked")
+                .retryable()
+        }
         Error::Find(FindError::NotFound { .. }) => failure("E_NOT_FOUND", text)
             .hint("the members that hold it may be away: ipfs-kit node ls; or nobody has it")
             .retryable(),

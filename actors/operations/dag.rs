@@ -174,7 +174,7 @@ async fn decode(blocks: &Blocks, cid: cid::Cid) -> Result<Ipld, Failure> {
     };
     let found = blocks.find(vec![cid]).await.map_err(|error| read_failure(&error))?;
     let found = found.into_iter().find(|(found, _)| *found == cid);
-    let absent = || read_failure(&Error::Find(FindError::NotFound { cid, asked: 0, silent: 0 }));
+    let absent = || read_failure(&Error::Find(FindError::not_here(cid)));
     let (_, block) = found.ok_or_else(absent)?;
     ipld::decode(codec, &block).map_err(|error| ipld_failure(&error))
 }

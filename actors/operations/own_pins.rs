@@ -19,7 +19,10 @@ use super::adding::DISK_FAILED;
 use super::{Hint, Operations, failure};
 use crate::api::Failure;
 use crate::causes::with_causes;
+use crate::gateways::Destination;
+use crate::node::Parts;
 use crate::ports::{WorkLane, work};
+use crate::transfer::TransferError;
 
 /// Blocks that a walk names at once.
 const WALK_BATCH: usize = 512;
@@ -91,6 +94,24 @@ impl Operations {
             .hint("ipfs-kit pin ls shows what is pinned"))
     }
 
+    /// Whether the gateways have made the DAG below a root whole here, and durable.
+    async fn brought(&self, root: &Cid) -> Result<bool, Failure> {
+        let Parts { blocks, executor, gateways, .. } = &self.parts;
+        let to = Destination { blocks, executor: &**executor };
+        let came = gateways.bring(&root.to_cid(), to).await.map_err(|error| match error {
+            TransferError::Store { full: true, reason } => failure("E_FULL", reason),
+            TransferError::Store { reason, .. } => failure("E_STORE", reason).hint(DISK_FAILED),
+            TransferError::Stopping => failure("E_BUSY", error.to_string()).retryable(),
+            other => failure("E_CONTENT", other.to_string()),
+        })?;
+        if came.blocks == 0 {
+            return Ok(false);
+        }
+        let (blocks, link) = (blocks.clone(), root.to_cid());
+        let look = work(&**executor, WorkLane::Bulk, move || first_absent(&blocks, link)).await;
+        Ok(look.map_err(|_| failure("E_BUSY", "the node is stopping".into()))??.is_none())
+    }
+
     /// Every block below a root is here, and durable.
     async fn whole(&self, root: &Cid) -> Result<(), Failure> {
         let (blocks, link) = (self.parts.blocks.clone(), root.to_cid());
@@ -99,10 +120,13 @@ impl Operations {
         match looked.map_err(|_| failure("E_BUSY", "the node is stopping".into()))?? {
             None => Ok(()),
             Some(absent) => {
+                if self.brought(root).await? {
+                    return Ok(());
+                }
                 let message = format!("{absent}, a block of {root}, is not here");
                 Err(failure("E_NOT_FOUND", message).hint(
-                    "a node without a cluster keeps what it has: add the files here, or join a \
-                     cluster that has them",
+                    "a node without a cluster keeps what it has: add the files here, set gateways \
+                     that have them, or join a cluster",
                 ))
             }
         }

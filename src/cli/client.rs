@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::args::Globals;
 use super::error::CliError;
 use crate::config::{self, ApiAddress, Loaded};
+use crate::http;
 use crate::http::folder::{self, ApiToken, FolderError};
 use crate::http::pipe::{BlockingWriter, pipe};
 use crate::http::wire::{self, AddEnd, AddLine, LsLine};
@@ -62,7 +63,7 @@ impl Client {
     }
 
     fn new(target: Target, token: ApiToken) -> Result<Self, CliError> {
-        let builder = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_MAX);
+        let builder = http::client::of_api().connect_timeout(CONNECT_MAX);
         let (builder, host) = match &target.address {
             ApiAddress::Tcp(address) => (builder, address.to_string()),
             ApiAddress::Unix(path) => (builder.unix_socket(path.as_path()), "localhost".to_owned()),

@@ -71,7 +71,9 @@ pub fn engine_error(error: &EngineError) -> CliError {
                     .into(),
             ),
         ),
-        EngineError::Start(_) | EngineError::Threads(_) => ("E_START", None),
+        EngineError::Start(_) | EngineError::Threads(_) | EngineError::Gateways(_) => {
+            ("E_START", None)
+        }
     };
     let cli = CliError::new(code, error.to_string()).because_source(error);
     match hint {

@@ -5,12 +5,15 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 /// Longest DNS name (RFC 1035, without the trailing dot).
 const DNS_NAME_LEN_BYTES_MAX: usize = 253;
 /// Longest label of a DNS name.
 const DNS_LABEL_LEN_BYTES_MAX: usize = 63;
+/// Longest URL of a gateway.
+const URL_LEN_BYTES_MAX: usize = 1_024;
 /// Longest path of a unix socket on the systems that we run on (`sun_path` with its final zero).
 const SOCKET_PATH_LEN_BYTES_MAX: usize = 103;
 
@@ -174,6 +177,57 @@ impl FromStr for ApiAddress {
     }
 }
 
+/// Where a gateway's paths begin: an `http` or `https` URL, such as `https://gateway.example`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GatewayUrl(Url);
+
+impl GatewayUrl {
+    /// Whether it is reached by TLS.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// The URL of a block or DAG.
+    pub fn of(&self, cid: &str, query: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}/ipfs/{cid}", self.0.path().trim_end_matches('/')));
+        url.set_query(Some(query));
+        url
+    }
+}
+
+impl fmt::Display for GatewayUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+impl FromStr for GatewayUrl {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let fail = |reason| AddressError::new(text, reason);
+        if text.len() > URL_LEN_BYTES_MAX {
+            return Err(fail("a URL has at most 1,024 bytes here"));
+        }
+        let url = Url::parse(text).map_err(|_| fail("write http://HOST or https://HOST"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(fail("write http://HOST or https://HOST"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(fail("secrets are no settings; leave out the user and the password"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(fail("write it without a query and a fragment"));
+        }
+        if url.path().trim_end_matches('/').ends_with("/ipfs") {
+            return Err(fail("write it without /ipfs at its end"));
+        }
+        Ok(Self(url))
+    }
+}
+
 /// Lets serde read and write an address as its text.
 macro_rules! address_as_text {
     ($type:ty) => {
@@ -195,6 +249,7 @@ macro_rules! address_as_text {
 
 address_as_text!(HostPort);
 address_as_text!(ApiAddress);
+address_as_text!(GatewayUrl);
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::quantity::count_or_auto::AUTO;
 use super::quantity::{format_duration, format_size, parse_duration, parse_size};
-use super::{ApiAddress, HostPort, LogFilter};
+use super::{ApiAddress, GatewayUrl, HostPort, LogFilter};
 
 /// What every environment variable of ours begins with.
 pub const ENVIRONMENT_PREFIX: &str = "IPFS_KIT_";
@@ -64,6 +64,8 @@ pub enum Form {
     Addresses(AddressUse),
     /// `host:port` or `unix:PATH`.
     Api,
+    /// A list of URLs of gateways.
+    Gateways,
     /// A level, then `module=level` for modules.
     LogFilter,
     /// A size between two bounds, in bytes.
@@ -224,6 +226,12 @@ pub static KEYS: &[Key] = &[
         "Share of the pins that this node is given; auto means one per GiB of storage.max.",
     ),
     key(
+        "gateways",
+        Form::Gateways,
+        "",
+        "Trustless gateways, best first, to ask for content that no member has; all is verified.",
+    ),
+    key(
         "cache.max",
         Form::Size(0, TIB),
         "256MiB",
@@ -285,7 +293,7 @@ impl Form {
                 let value = text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from);
                 self.read(&value)
             }
-            Self::Addresses(_) => {
+            Self::Addresses(_) | Self::Gateways => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
                 self.read(&items.map(Value::from).collect())
             }
@@ -303,6 +311,7 @@ impl Form {
             (Self::Name(emptiness), Value::String(text)) => read_name(text, *emptiness),
             (Self::Folder, Value::String(text)) => read_folder(text),
             (Self::Addresses(purpose), Value::Array(items)) => read_addresses(items, *purpose),
+            (Self::Gateways, Value::Array(items)) => read_gateways(items),
             (Self::Api, Value::String(text)) => {
                 let address: ApiAddress = text.parse().map_err(sentence)?;
                 Ok(Value::from(address.to_string()))
@@ -342,6 +351,7 @@ impl Form {
             ),
             Self::Folder => "a folder".to_owned(),
             Self::Addresses(_) => "a list of host:port".to_owned(),
+            Self::Gateways => "a list of http or https URLs".to_owned(),
             Self::Api => "host:port or unix:PATH".to_owned(),
             Self::LogFilter => {
                 "off, error, warn, info, debug or trace, then MODULE=LEVEL with commas, such as \
@@ -382,7 +392,7 @@ impl Form {
         let hint = match (self, value) {
             (Self::Name(_), Value::Number(_) | Value::Bool(_)) => " (put it in quotes)",
             (Self::Size(..) | Self::Duration(..), Value::Number(_)) => " (a unit is missing)",
-            (Self::Addresses(_), Value::String(_)) => " (write it as a list)",
+            (Self::Addresses(_) | Self::Gateways, Value::String(_)) => " (write it as a list)",
             _ => "",
         };
         format!("expected {}, found {found}{hint}", self.describe())
@@ -420,23 +430,40 @@ fn read_folder(text: &str) -> Result<Value, String> {
 }
 
 fn read_addresses(items: &[Value], purpose: AddressUse) -> Result<Value, String> {
+    let addresses: Vec<HostPort> = read_list(items)?;
+    let useless = |address: &&HostPort| address.is_wildcard() || address.port == 0;
+    if purpose == AddressUse::Advertise
+        && let Some(address) = addresses.iter().find(useless)
+    {
+        return Err(format!("nobody can reach {address}; name an address and a port"));
+    }
+    Ok(addresses.iter().map(|address| Value::from(address.to_string())).collect())
+}
+
+fn read_gateways(items: &[Value]) -> Result<Value, String> {
+    let urls: Vec<GatewayUrl> = read_list(items)?;
+    Ok(urls.iter().map(|url| Value::from(url.to_string())).collect())
+}
+
+/// Distinct addresses, not too many.
+fn read_list<T>(items: &[Value]) -> Result<Vec<T>, String>
+where
+    T: std::str::FromStr<Err: std::error::Error> + PartialEq + std::fmt::Display,
+{
     if items.len() > ADDRS_MAX {
         return Err(format!("more than {ADDRS_MAX} addresses"));
     }
-    let mut addresses: Vec<HostPort> = Vec::with_capacity(items.len());
+    let mut list: Vec<T> = Vec::with_capacity(items.len());
     for item in items {
         let text =
             item.as_str().ok_or_else(|| format!("{item} is no address; put it in quotes"))?;
-        let address: HostPort = text.parse().map_err(sentence)?;
-        if addresses.contains(&address) {
+        let address: T = text.parse().map_err(sentence)?;
+        if list.contains(&address) {
             return Err(format!("{address} stands there twice"));
         }
-        if purpose == AddressUse::Advertise && (address.is_wildcard() || address.port == 0) {
-            return Err(format!("nobody can reach {address}; name an address and a port"));
-        }
-        addresses.push(address);
+        list.push(address);
     }
-    Ok(addresses.iter().map(|address| Value::from(address.to_string())).collect())
+    Ok(list)
 }
 
 #[cfg(test)]

@@ -63,7 +63,11 @@ pub fn help_text() -> String {
             DefaultValue::HostName => "the host name".to_owned(),
             DefaultValue::HomeFolder => "~/.ipfs-kit".to_owned(),
         };
-        let list = if matches!(key.form, Form::Addresses(_)) { ", comma-separated" } else { "" };
+        let list = if matches!(key.form, Form::Addresses(_) | Form::Gateways) {
+            ", comma-separated"
+        } else {
+            ""
+        };
         text.push_str(&format!(
             "{}\n    {}\n    Form: {}. Default: {default}. Environment: {}{list}.\n",
             key.path,

@@ -90,7 +90,7 @@ pub async fn kit(folder: &Path, args: &[&str], more: &[&str]) -> Ended {
 /// What any HTTP client gets from a node's API: status and text.
 pub async fn http_get(node: &Node, path: &str, token: Option<&str>) -> (u16, String) {
     let address = std::fs::read_to_string(node.folder.join("api.addr")).unwrap();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = ipfs_kit::http::client::of_api().build().unwrap();
     let mut request = client.get(format!("http://{}{path}", address.trim()));
     if let Some(token) = token {
         request = request.bearer_auth(token);

@@ -11,6 +11,8 @@ mod dag;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod gateways;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod logs;

@@ -39,6 +39,13 @@ fn wrong_values_say_what_was_wanted() {
         ("listen", json!(["0.0.0.0"]), "a port is missing"),
         ("listen", json!([4701]), "put it in quotes"),
         ("listen", json!(["a:1", "a:1"]), "stands there twice"),
+        ("gateways", json!("https://a"), "write it as a list"),
+        ("gateways", json!(["a:1"]), "write http://HOST"),
+        ("gateways", json!(["ftp://a"]), "write http://HOST"),
+        ("gateways", json!(["https://me:secret@a"]), "secrets are no settings"),
+        ("gateways", json!(["https://a?b=c"]), "without a query"),
+        ("gateways", json!(["https://a/ipfs/"]), "without /ipfs"),
+        ("gateways", json!(["https://a", "https://a/"]), "stands there twice"),
         ("listen", json!((1..20).map(|n| format!("a:{n}")).collect::<Vec<_>>()), "more than 16"),
         ("advertise", json!(["0.0.0.0:4701"]), "nobody can reach"),
         ("advertise", json!(["host:0"]), "nobody can reach"),
@@ -56,6 +63,7 @@ fn equal_values_have_one_canonical_form() {
     let read = |path: &str, text: &str| find(path).unwrap().form.read_text(text).unwrap();
     assert_eq!(read("cluster.lease", "60000ms"), json!("1m"));
     assert_eq!(read("storage.max", "1048576"), json!("1MiB"));
+    assert_eq!(read("gateways", "HTTPS://A/, http://b:80/x/"), json!(["https://a", "http://b/x"]));
     assert_eq!(read("listen", " [0::0]:1 , HOST:2,"), json!(["[::]:1", "host:2"]));
     assert_eq!(read("zone", ""), json!(""));
     assert_eq!(read("gossip.enabled", " false "), json!(false));

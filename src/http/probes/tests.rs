@@ -1,7 +1,7 @@
 //! What a load balancer and a scraper see, with and without the token.
 
 use ipfs_kit_core::health::{NodeHealth, Reason, ReasonCode};
-use reqwest::{Client, Response};
+use reqwest::Response;
 use serde_json::{Value, json};
 
 use crate::http::MetricsAccess;
@@ -14,7 +14,7 @@ async fn served(access: MetricsAccess) -> Served {
 }
 
 async fn get(served: &Served, path: &str, token: Option<&ApiToken>) -> Response {
-    let client = Client::builder().no_proxy().build().unwrap();
+    let client = crate::http::client::of_api().build().unwrap();
     let mut request = client.get(format!("http://{}{path}", served.address));
     if let Some(token) = token {
         request = request.header("authorization", token.authorization());
@@ -94,7 +94,7 @@ async fn requests_are_counted_by_operation_and_never_by_what_they_name() {
     for path in ["/api/v1/cat/bafysecret/diary", "/secret", "/api/v1/call/secret"] {
         assert_ne!(get(&served, path, Some(&token)).await.status(), 200);
     }
-    let client = Client::builder().no_proxy().build().unwrap();
+    let client = crate::http::client::of_api().build().unwrap();
     let call = client.post(format!("http://{}/api/v1/call/pin.ls", served.address));
     call.header("authorization", token.authorization()).send().await.unwrap();
     let text = get(&served, "/metrics", Some(&token)).await.text().await.unwrap();

@@ -17,7 +17,7 @@ impl Curl {
     async fn new() -> Self {
         let served = fake::serve().await;
         let token = ApiToken::read(&served.folder.path().join(TOKEN_FILE)).unwrap();
-        let client = Client::builder().no_proxy().build().unwrap();
+        let client = crate::http::client::of_api().build().unwrap();
         Self { served, client, authorization: token.authorization() }
     }
 
