@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Handler, Message, SpawnHandle};
 use ipfs_kit_core::delta::Change;
 use ipfs_kit_core::id::{Cid, Incarnation, NodeId};
-use ipfs_kit_core::pin::ReplicaReport;
+use ipfs_kit_core::pin::{Pin, ReplicaReport};
 use ipfs_kit_core::pin_tracker::{
     Config, Desire, Effect, FailureClass, Glance, Held, Input, PinTracker,
 };
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::cluster_manager::monitoring::{Monitoring, ReportByHeartbeat};
 use crate::events::ViewMoved;
 use crate::holdings::Holdings;
+use crate::pace::Errand;
 use crate::rpc::Rpc;
 use crate::shared::{Shared, SharedView};
 use crate::supervised;
@@ -149,14 +150,24 @@ impl FollowActor {
         let transfer = self.deps.transfer.clone();
         let me = ctx.own_ref();
         let key = (cid.clone(), attempt);
+        let errand = self.errand(&cid);
         let task = tokio::task::spawn_local(async move {
-            let result = transfer.fetch(&cid.to_cid(), &sources).await;
+            let result = transfer.fetch(&cid.to_cid(), &sources, errand).await;
             // Lost when the actor is restarting: the fresh tracker fetches what is still missing.
             if let Err(reason) = me.tell(Fetched { cid, attempt, result }) {
                 tracing::debug!(%reason, "a fetch ended too late");
             }
         });
         self.fetches.insert(key, task.abort_handle());
+    }
+
+    fn errand(&self, cid: &Cid) -> Errand {
+        let me = self.deps.node;
+        let has_other = |pin: &Pin| pin.pinned_on().any(|node| node != me);
+        match self.deps.view.read(|view| view.pins().get(cid).is_some_and(has_other)) {
+            true => Errand::FurtherCopy,
+            false => Errand::FirstCopy,
+        }
     }
 
     fn write(&self, ctx: &mut Ctx<Self>, what: Record) {

@@ -32,6 +32,7 @@ pub mod membership;
 pub mod node;
 mod operations;
 mod outcomes;
+mod pace;
 pub mod ports;
 mod roles;
 mod router;

@@ -31,6 +31,10 @@ pub struct NodeSettings {
     pub storage_bytes_max: u64,
     /// Bytes of the file system that new blocks leave free.
     pub storage_reserve_bytes: u64,
+    /// Bytes a second that are fetched in order to hold pins; 0: no limit.
+    pub transfer_bytes_s: u64,
+    /// The same of pins that another holder has already: repair, and more copies; 0: no limit.
+    pub repair_bytes_s: u64,
     /// Import profile by name.
     pub profile: String,
     /// Threads that hash an import; 0: inline, as the simulations need.

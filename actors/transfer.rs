@@ -22,6 +22,7 @@ use ipfs_kit_store::blocks::{BlockStore, GetError, PutError, VerifiedBlock};
 
 use crate::causes::with_causes;
 use crate::gateways::{Destination, Gateways};
+use crate::pace::{Errand, Pace};
 use crate::ports::{Executor, WorkLane, work};
 use crate::rpc::{Rpc, RpcError, unexpected};
 use crate::shared::SharedView;
@@ -53,6 +54,8 @@ pub struct Transfer {
     pub executor: Arc<dyn Executor>,
     /// Who is asked for what no member has.
     pub gateways: Gateways,
+    /// How fast members are asked.
+    pub pace: Pace,
 }
 
 /// What a transfer brought.
@@ -110,15 +113,17 @@ struct Source {
 type Answer = (usize, Vec<Cid>, Result<Vec<Option<Bytes>>, RpcError>);
 
 impl Transfer {
-    /// Makes the DAG under `root` whole and durable here, from `sources` first. Dropping the future cancels it.
+    /// Makes the DAG under `root` whole and durable here, from `sources` first, and no faster than an errand
+    /// of its kind may be. Dropping the future cancels it.
     pub async fn fetch(
         &self,
         root: &Cid,
         sources: &[NodeId],
+        errand: Errand,
     ) -> Result<Transferred, TransferError> {
         let mut done = Transferred::default();
         loop {
-            let mut run = Run::new(self, root, sources)?;
+            let mut run = Run::new(self, root, sources, errand)?;
             let ended = run.complete().await;
             done += run.done;
             match ended {
@@ -148,11 +153,17 @@ struct Run<'a> {
     absent: BTreeSet<(Cid, NodeId)>,
     sources: Vec<Source>,
     done: Transferred,
+    errand: Errand,
     last: String,
 }
 
 impl<'a> Run<'a> {
-    fn new(transfer: &'a Transfer, root: &Cid, sources: &[NodeId]) -> Result<Self, TransferError> {
+    fn new(
+        transfer: &'a Transfer,
+        root: &Cid,
+        sources: &[NodeId],
+        errand: Errand,
+    ) -> Result<Self, TransferError> {
         let source = |node: &NodeId| Source { node: *node, strikes: 0, busy: 0 };
         Ok(Self {
             transfer,
@@ -161,6 +172,7 @@ impl<'a> Run<'a> {
             absent: BTreeSet::new(),
             sources: sources.iter().map(source).collect(),
             done: Transferred::default(),
+            errand,
             last: "no other member has it".to_owned(),
         })
     }
@@ -171,7 +183,8 @@ impl<'a> Run<'a> {
             if self.wanted.len() < REQUESTS_MAX * BATCH_BLOCKS {
                 self.look_ahead().await?;
             }
-            while under_way.len() < REQUESTS_MAX
+            while self.transfer.pace.wait(self.errand).is_none()
+                && under_way.len() < REQUESTS_MAX
                 && let Some((source, batch)) = self.next_batch().await?
             {
                 under_way.push(self.ask(source, batch));
@@ -179,6 +192,9 @@ impl<'a> Run<'a> {
             let Some(answer) = under_way.next().await else {
                 if self.wanted.is_empty() && self.walk.as_ref().is_some_and(DagWalk::is_done) {
                     return self.sync().await;
+                }
+                if let Some(wait) = self.transfer.pace.wait(self.errand) {
+                    tokio::time::sleep(wait).await;
                 }
                 continue;
             };
@@ -256,6 +272,8 @@ impl<'a> Run<'a> {
     fn ask(&self, source: usize, batch: Vec<Cid>) -> impl Future<Output = Answer> + use<> {
         let rpc = self.transfer.rpc.clone();
         let node = self.sources[source].node;
+        let pace = self.transfer.pace.clone();
+        let taken = pace.asked(self.errand, batch.len());
         async move {
             let cids = batch.iter().map(ipfs_kit_core::id::Cid::from).collect();
             let answer = match rpc.call(node, &Request::Blocks { cids }, ANSWER_DEADLINE).await {
@@ -263,6 +281,8 @@ impl<'a> Run<'a> {
                 Ok(other) => Err(unexpected(node, &other)),
                 Err(error) => Err(error),
             };
+            let came = answer.iter().flatten().flatten().map(|block| block.len() as u64).sum();
+            pace.came(taken, came);
             (source, batch, answer)
         }
     }

@@ -50,6 +50,8 @@ pub struct Profile {
     pub raft: RaftSettings,
     /// The leader's planner.
     pub replication: replication::Config,
+    /// Bytes a second that a node fetches in order to hold pins that others hold already; 0: no limit.
+    pub repair_bytes_s: u64,
 }
 
 impl Profile {
@@ -72,6 +74,7 @@ impl Profile {
             timing: Timing { gc_ms: 20_000, ..Timing::default() },
             raft: RaftSettings { checkpoint_entries, tail_entries, ..RaftSettings::default() },
             replication,
+            repair_bytes_s: 0,
         }
     }
 }
@@ -122,7 +125,8 @@ impl Machine {
 pub struct Cluster {
     /// The machines underneath.
     pub world: World,
-    profile: Profile,
+    /// What nodes are told when they start.
+    pub profile: Profile,
     machines: Vec<Machine>,
     /// Nodes that ended by themselves, with the reason, in order.
     ended: Vec<(HostId, String)>,
@@ -325,6 +329,8 @@ impl Cluster {
             cache_bytes_max: 1 << 20,
             storage_bytes_max: 1 << 30,
             storage_reserve_bytes: 0,
+            transfer_bytes_s: 0,
+            repair_bytes_s: self.profile.repair_bytes_s,
             profile: "unixfs-v1-2025".to_owned(),
             hash_threads: 0,
         };

@@ -56,6 +56,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// Disk.
     pub storage: StorageSettings,
+    /// How fast pins are fetched.
+    pub transfer: TransferSettings,
     /// Sessions and repair.
     pub cluster: ClusterSettings,
     /// Consensus timing.
@@ -101,6 +103,18 @@ pub struct StorageSettings {
     /// Bytes of the file system that stay free whatever `max` says.
     #[serde(rename = "reserve", with = "quantity::size")]
     pub reserve_bytes: u64,
+}
+
+/// How fast this node fetches what it is to hold; 0 is no limit. Readers are not held up by it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransferSettings {
+    /// Bytes a second, everything together.
+    #[serde(rename = "max", with = "quantity::size")]
+    pub max_bytes_s: u64,
+    /// Bytes a second of pins that another holder has already.
+    #[serde(rename = "repair_max", with = "quantity::size")]
+    pub repair_max_bytes_s: u64,
 }
 
 /// How members notice that one of them is gone, and when they act on it.

@@ -358,6 +358,8 @@ fn node_settings(
         cache_bytes_max: settings.cache.max_bytes,
         storage_bytes_max: settings.storage.max_bytes,
         storage_reserve_bytes: settings.storage.reserve_bytes,
+        transfer_bytes_s: settings.transfer.max_bytes_s,
+        repair_bytes_s: settings.transfer.repair_max_bytes_s,
         profile: settings.import.profile.as_str().to_owned(),
         hash_threads,
     }

@@ -29,6 +29,7 @@ use crate::index::{self, IndexActor};
 use crate::ipfs::{self, IpfsActor};
 use crate::operations::Operations;
 use crate::outcomes::Outcomes;
+use crate::pace::Pace;
 use crate::ports::{Inbound, Keep, Network, PeerEntry, Peers, Registry};
 use crate::roles;
 use crate::router::Router;
@@ -321,6 +322,7 @@ impl ClusterPart {
             blocks: stores.blocks.clone(),
             executor: Arc::clone(&world.executor),
             gateways: world.gateways.clone(),
+            pace: Pace::new(settings.transfer_bytes_s, settings.repair_bytes_s),
         };
         let follow = follow::Deps {
             node,

@@ -1,6 +1,6 @@
 //! Where copies come from: bits that decay on a holder's disk, and content that no pin names a source for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipfs_kit_actors::api::{self, Node};
@@ -15,6 +15,7 @@ use ipfs_kit_simulations::runner::play_scene;
 use ipfs_kit_simulations::scenarios::{LEECHER, client, peace, story};
 use ipfs_kit_simulations::stage::{Broken, Stage};
 use ipfs_kit_simulations::world::HostId;
+use ipfs_kit_simulations::world::net::Outage;
 
 /// How long a holder may take to be whole again, in virtual milliseconds: a collection finds what is
 /// missing, and a fetch brings it.
@@ -72,6 +73,59 @@ fn a_part_of_a_tree_is_pinned_from_whoever_has_it() {
         assert!(elsewhere > 0, "with this seed no file goes to a node that does not have it");
         Ok(())
     });
+}
+
+#[test]
+fn repair_is_as_slow_as_it_is_told_to_be() {
+    let unlimited_ms = repair_ms(0);
+    // Two workers make up for the third one, which held two thirds of all: a third each, 40 s at this rate,
+    // less what may come at once.
+    let limited_ms = repair_ms(repaired_bytes_max() / 120);
+    let held_up_ms = limited_ms.saturating_sub(unlimited_ms);
+    assert!((15_000..=45_000).contains(&held_up_ms), "{limited_ms}, not {unlimited_ms} ms");
+}
+
+const REPAIR_SEED: u64 = 13;
+const REPAIR_TREES: u64 = 24;
+
+/// All trees; what they share is copied once.
+fn repaired_bytes_max() -> u64 {
+    let files = (0..REPAIR_TREES).flat_map(|number| {
+        let content = Content::of(REPAIR_SEED, number);
+        let files = content.files().map(|(name, bytes)| (name.to_owned(), bytes.len() as u64));
+        files.collect::<Vec<_>>()
+    });
+    files.collect::<BTreeMap<_, _>>().into_values().sum()
+}
+
+/// Virtual time until all copies of a dead holder are replaced.
+fn repair_ms(bytes_s: u64) -> u64 {
+    let mut took_ms = 0;
+    play_scene(REPAIR_SEED, async |stage| {
+        stage.cluster.borrow_mut().profile.repair_bytes_s = bytes_s;
+        story::gather(stage).await?;
+        let mut trees = Vec::new();
+        for number in 0..REPAIR_TREES {
+            trees.push(story::add(stage, HostId(0), number).await?);
+        }
+        stage.until("two copies", peace::REST_MS, at_rest).await?;
+        let cluster = stage.cluster.clone();
+        let dead = holder(&cluster.borrow(), &trees[0]);
+        let node = cluster.borrow().machine(dead).node().expect("it is a member");
+        cluster.borrow_mut().crash(dead, Outage::Process);
+        let killed_ms = stage.now_ms();
+        stage
+            .until("other holders", 2 * peace::REST_MS, |cluster| {
+                let Some(_) = cluster.leader() else { return Err("nobody leads".to_owned()) };
+                let live = |tree| holders(cluster, tree).iter().filter(|n| **n != node).count();
+                let few = trees.iter().filter(|tree| live(tree) < 2).count();
+                if few == 0 { Ok(()) } else { Err(format!("{few} trees have one copy")) }
+            })
+            .await?;
+        took_ms = stage.now_ms() - killed_ms;
+        Ok(())
+    });
+    took_ms
 }
 
 async fn files_of(stage: &mut Stage, tree: &Cid) -> Result<Vec<Cid>, Broken> {

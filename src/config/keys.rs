@@ -159,6 +159,18 @@ pub static KEYS: &[Key] = &[
         "Bytes of the file system that stay free whatever storage.max says.",
     ),
     key(
+        "transfer.max",
+        Form::Size(0, TIB),
+        "0B",
+        "Most bytes a second that this node fetches in order to hold pins; 0B means no limit.",
+    ),
+    key(
+        "transfer.repair_max",
+        Form::Size(0, TIB),
+        "0B",
+        "The same for pins that another holder has already, as in repair; 0B means no limit.",
+    ),
+    key(
         "cluster.heartbeat",
         Form::Duration(50, HOUR_MS),
         "1s",

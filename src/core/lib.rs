@@ -38,4 +38,5 @@ pub mod replication;
 pub mod restart;
 pub mod role;
 pub mod state;
+pub mod throttle;
 pub mod token;
