@@ -307,6 +307,9 @@ impl Handler<ViewMoved> for FollowActor {
         for wish in self.wishes(&changes) {
             if let Input::NotDesired { cid, .. } = &wish {
                 self.said.remove(cid);
+                if !self.tracker.is_tracking(cid) {
+                    continue;
+                }
             }
             self.drive(ctx, wish);
         }
