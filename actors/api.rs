@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use ipfs_kit_core::id::Cid;
-use ipfs_kit_core::ops::Operation;
+use ipfs_kit_core::ops::{Operation, PinsAddRequest, PinsAdded, PinsInfo, PinsStatusRequest};
 pub use ipfs_kit_core::proto::OperationFailure as Failure;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -23,6 +23,15 @@ pub trait Node: Dag + Send + Sync {
         name: String,
         request: serde_json::Value,
     ) -> BoxFuture<'static, Result<serde_json::Value, Failure>>;
+
+    /// `pins.add`, without a detour over JSON: for interfaces that pin at a high rate.
+    fn add_pins(&self, request: PinsAddRequest) -> BoxFuture<'static, Result<PinsAdded, Failure>>;
+
+    /// `pins.status` likewise.
+    fn look_at_pins(
+        &self,
+        request: PinsStatusRequest,
+    ) -> BoxFuture<'static, Result<PinsInfo, Failure>>;
 
     /// Imports a tree and, in a cluster, pins it. Progress goes to `events`; when its receiver is dropped
     /// the import is cancelled and leaves only unreferenced blocks behind.

@@ -145,8 +145,8 @@ impl Handler<ViewMoved> for ClusterCtlActor {
         }
         match moved.changes {
             Some(changes) => {
-                for change in changes.iter() {
-                    self.drive(ctx, Input::Changed(change));
+                for slice in changes.chunks(replication::SCAN_SLICE) {
+                    self.drive(ctx, Input::Changed(slice));
                 }
             }
             None => self.drive(ctx, Input::BecameLeader),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Handler, Message, SpawnHandle};
 use ipfs_kit_core::delta::Change;
 use ipfs_kit_core::id::{Cid, Incarnation, NodeId};
-use ipfs_kit_core::pin::{Pin, ReplicaReport};
+use ipfs_kit_core::pin::{ReplicaReport, SharedPin};
 use ipfs_kit_core::pin_tracker::{
     Config, Desire, Effect, FailureClass, Glance, Held, Input, PinTracker,
 };
@@ -163,7 +163,7 @@ impl FollowActor {
 
     fn errand(&self, cid: &Cid) -> Errand {
         let me = self.deps.node;
-        let has_other = |pin: &Pin| pin.pinned_on().any(|node| node != me);
+        let has_other = |pin: &SharedPin| pin.pinned_on().any(|node| node != me);
         match self.deps.view.read(|view| view.pins().get(cid).is_some_and(has_other)) {
             true => Errand::FurtherCopy,
             false => Errand::FirstCopy,
@@ -318,6 +318,9 @@ impl Handler<ViewMoved> for FollowActor {
         for wish in self.wishes(&changes) {
             if let Input::NotDesired { cid, .. } = &wish {
                 self.said.remove(cid);
+                if !self.tracker.is_tracking(cid) {
+                    continue;
+                }
             }
             self.drive(ctx, wish);
         }

@@ -1,8 +1,10 @@
-//! IndexActor: what was added, by name. A master's index is the cluster's, a worker's is its own part.
+//! IndexActor: what was added, found by name: in the whole cluster on a master, in its own part on a worker.
+
+use std::ops::Deref;
 
 use actix::{Actor, Handler, Message};
 use ipfs_kit_core::id::ParseError;
-use ipfs_kit_core::index::Index;
+use ipfs_kit_core::index::{self, Index};
 use ipfs_kit_core::ops::{IndexFindRequest, IndexPage};
 
 use crate::consensus::ConsensusHandle;
@@ -24,6 +26,7 @@ pub struct Deps {
 /// See the module.
 pub struct IndexActor {
     deps: Deps,
+    /// Empty on a master.
     index: Index,
 }
 
@@ -46,10 +49,10 @@ impl IndexActor {
 
 fn build(deps: &Deps) -> Index {
     if deps.consensus.glance.read(|glance| glance.running) {
-        deps.consensus.state.read(|state| Index::of(state.pins().values()))
-    } else {
-        deps.view.read(|view| Index::of(view.pins().values()))
+        // The state has it all.
+        return Index::default();
     }
+    deps.view.read(|view| Index::of(view.pins().values().map(Deref::deref)))
 }
 
 impl Actor for IndexActor {
@@ -62,6 +65,9 @@ impl Handler<Find> for IndexActor {
     type Result = Result<IndexPage, ParseError>;
 
     fn handle(&mut self, Find(request): Find, _: &mut Ctx<Self>) -> Self::Result {
+        if self.is_cluster_wide() {
+            return self.deps.consensus.state.read(|state| index::find_among(state, &request));
+        }
         self.index.find(&request)
     }
 }
@@ -70,15 +76,14 @@ impl Handler<ViewMoved> for IndexActor {
     type Result = ();
 
     fn handle(&mut self, moved: ViewMoved, _: &mut Ctx<Self>) {
-        let Some(changes) = moved.changes else {
+        let Some(changes) = moved.changes.filter(|_| !self.is_cluster_wide()) else {
             self.index = build(&self.deps);
             return;
         };
-        let cluster_wide = self.is_cluster_wide();
         for change in changes.iter() {
             let ipfs_kit_core::delta::Change::Pin { cid, .. } = change else { continue };
             let mine = || self.deps.view.read(|view| view.pins().contains_key(cid));
-            if cluster_wide || mine() {
+            if mine() {
                 self.index.apply(change);
             } else {
                 self.index.remove(cid);

@@ -26,6 +26,7 @@ mod content;
 mod dag;
 mod health;
 mod index;
+mod many_pins;
 mod members;
 mod metrics;
 mod own_pins;
@@ -43,9 +44,9 @@ const ASK_WITHIN: Duration = Duration::from_secs(21);
 const LEADER_PAUSE: Duration = Duration::from_millis(40);
 
 /// What became of an operation that belongs elsewhere.
-enum Passed {
+enum Passed<T> {
     /// Another member's answer.
-    Answer(Result<Value, Failure>),
+    Answer(Result<T, Failure>),
     /// Nobody could be asked just now.
     Nowhere(Failure),
 }
@@ -83,16 +84,57 @@ impl Operations {
                 retryable: false,
             });
         }
+        let run = || self.run(info, request.clone());
+        let pass_on = |attempt| self.pass_on(info, request.clone(), attempt);
+        self.where_it_belongs(info, run, pass_on).await
+    }
+
+    /// Runs an operation with its types; they become JSON only on the way to another member.
+    async fn call_typed<O: Operation, F: Future<Output = Result<O::Response, Failure>>>(
+        &self,
+        request: O::Request,
+        run: impl Fn(O::Request) -> F,
+    ) -> Result<O::Response, Failure>
+    where
+        O::Request: Clone,
+    {
+        let info = self.admit(O::NAME)?;
+        let run = || run(request.clone());
+        let pass_on = async |attempt| {
+            let json = serde_json::to_value(&request);
+            let json = json.map_err(|error| bad_request(O::NAME, &error))?;
+            match self.pass_on(info, json, attempt).await? {
+                Passed::Answer(Ok(value)) => {
+                    let typed = serde_json::from_value(value);
+                    Ok(Passed::Answer(typed.map_err(|error| odd_answer(O::NAME, &error))))
+                }
+                Passed::Answer(Err(failure)) => Ok(Passed::Answer(Err(failure))),
+                Passed::Nowhere(failure) => Ok(Passed::Nowhere(failure)),
+            }
+        };
+        self.where_it_belongs(info, run, pass_on).await
+    }
+
+    async fn where_it_belongs<T, R, P>(
+        &self,
+        info: &OpInfo,
+        run: impl Fn() -> R,
+        pass_on: impl Fn(u32) -> P,
+    ) -> Result<T, Failure>
+    where
+        R: Future<Output = Result<T, Failure>>,
+        P: Future<Output = Result<Passed<T>, Failure>>,
+    {
         let until = Instant::now() + WITHIN;
         let mut attempt = 0;
         loop {
             if self.runs_here(info) {
-                match self.run(info, request.clone()).await {
+                match run().await {
                     Err(failure) if failure.code == NOT_LEADER => {}
                     result => return result,
                 }
             } else {
-                match self.pass_on(info, request.clone(), attempt).await? {
+                match pass_on(attempt).await? {
                     Passed::Answer(result) => return result,
                     Passed::Nowhere(failure) if Instant::now() >= until => return Err(failure),
                     Passed::Nowhere(_) => {}
@@ -180,7 +222,7 @@ impl Operations {
         info: &OpInfo,
         request: Value,
         attempt: u32,
-    ) -> Result<Passed, Failure> {
+    ) -> Result<Passed<Value>, Failure> {
         let json = request.to_string();
         let forward =
             Forward { site: info.site, name: info.name.into(), json, within: WITHIN, attempt };
@@ -194,13 +236,8 @@ impl Operations {
             }
             Err(ForwardError::Failed(failure)) => return Ok(Passed::Answer(Err(failure))),
         };
-        let value = serde_json::from_str(&answer).map_err(|error| Failure {
-            code: "E_PROTOCOL".into(),
-            message: format!("the answer of {} can't be read: {error}", info.name),
-            hint: Some("the nodes run different versions; upgrade the older one".into()),
-            retryable: false,
-        });
-        Ok(Passed::Answer(value))
+        let value = serde_json::from_str(&answer);
+        Ok(Passed::Answer(value.map_err(|error| odd_answer(info.name, &error))))
     }
 
     async fn run(&self, info: &OpInfo, request: Value) -> Result<Value, Failure> {
@@ -214,6 +251,10 @@ impl Operations {
             ops::PinLs::NAME => typed::<ops::PinLs, _>(request, |r| self.pin_ls(r)).await,
             ops::PinStatus::NAME => {
                 typed::<ops::PinStatus, _>(request, |r| self.pin_status(r)).await
+            }
+            ops::PinsAdd::NAME => typed::<ops::PinsAdd, _>(request, |r| self.pins_add(r)).await,
+            ops::PinsStatus::NAME => {
+                typed::<ops::PinsStatus, _>(request, |r| self.pins_status(r)).await
             }
             ops::NodeLs::NAME => typed::<ops::NodeLs, _>(request, |_| self.node_ls()).await,
             ops::NodeClock::NAME => {
@@ -325,6 +366,11 @@ async fn typed<O: Operation, F: Future<Output = Result<O::Response, Failure>>>(
     let request = serde_json::from_value(request).map_err(|error| bad_request(O::NAME, &error))?;
     let response = run(request).await?;
     serde_json::to_value(response).map_err(|error| bad_request(O::NAME, &error))
+}
+
+fn odd_answer(name: &str, error: &serde_json::Error) -> Failure {
+    failure("E_PROTOCOL", format!("the answer of {name} can't be read: {error}"))
+        .hint("the nodes run different versions; upgrade the older one")
 }
 
 /// Said by an operation that found out on the way that this node does not lead any more.

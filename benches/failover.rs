@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::Scale;
 use crate::figure::{Figure, Goal};
-use crate::program::{Node, Program, wait};
+use crate::program::{Node, Program, leader_and_other, wait};
 
 const KILLS: u64 = 200;
 /// Pinned again and again under new names: every time a commit.
@@ -51,21 +51,6 @@ pub fn failover(program: &Program, scale: &Scale) -> Result<Vec<Figure>> {
 fn nearest_rank(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted[rank - 1]
-}
-
-fn leader_and_other(nodes: &[Node<'_>]) -> Result<(usize, usize)> {
-    let mut found = None;
-    wait("a leader is known", || {
-        for (at, node) in nodes.iter().enumerate() {
-            let status = node.json(&["status"])?;
-            if !status["node"].is_null() && status["view"]["leader"] == status["node"] {
-                found = Some(at);
-            }
-        }
-        Ok(found.is_some())
-    })?;
-    let leader = found.context("no leader")?;
-    Ok((leader, (leader + 1) % nodes.len()))
 }
 
 /// Every master is alive for the others and as far in the log.

@@ -1,6 +1,8 @@
 //! What this machine allows: the least work that each task can't do without.
 
 use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +16,11 @@ use sha2::{Digest, Sha256};
 const PIECE_BYTES: usize = 2 << 20;
 /// Direct I/O wants addresses on the borders of pages.
 const ALIGN_BYTES: usize = 4096;
+
+/// Syncs of which the median is taken.
+const SYNCS: u64 = 500;
+/// Round trips likewise.
+const ROUND_TRIPS: usize = 2000;
 
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -119,4 +126,55 @@ pub fn walk_and_hash(root: &Path) -> Result<Duration> {
         workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
     })?;
     Ok(begun.elapsed())
+}
+
+/// How long 4 KiB take to be durable, in the median: a direct write into space that is there, and a
+/// sync.
+pub fn sync_p50(folder: &Path) -> Result<Duration> {
+    let path = folder.join("synced");
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+    let target: OwnedFd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
+        .context("this file system takes no direct writes")?;
+    rustix::fs::fallocate(&target, FallocateFlags::empty(), 0, SYNCS * ALIGN_BYTES as u64)?;
+    let memory = vec![7; 2 * ALIGN_BYTES];
+    let shift = memory.as_ptr().align_offset(ALIGN_BYTES);
+    let mut took = Vec::new();
+    for at in 0..SYNCS {
+        let begun = Instant::now();
+        let page = &memory[shift..shift + ALIGN_BYTES];
+        anyhow::ensure!(rustix::io::pwrite(&target, page, at * ALIGN_BYTES as u64)? == ALIGN_BYTES);
+        rustix::fs::fdatasync(&target)?;
+        took.push(begun.elapsed());
+    }
+    std::fs::remove_file(path)?;
+    Ok(median(took))
+}
+
+/// How long a byte takes to another thread and back over TCP on loopback, in the median.
+pub fn round_trip_p50() -> Result<Duration> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut near = TcpStream::connect(listener.local_addr()?)?;
+    let (mut far, _) = listener.accept()?;
+    near.set_nodelay(true)?;
+    far.set_nodelay(true)?;
+    let echo = std::thread::spawn(move || {
+        let mut byte = [0];
+        while far.read_exact(&mut byte).is_ok() && far.write_all(&byte).is_ok() {}
+    });
+    let mut took = Vec::new();
+    let mut byte = [1];
+    for _ in 0..ROUND_TRIPS {
+        let begun = Instant::now();
+        near.write_all(&byte)?;
+        near.read_exact(&mut byte)?;
+        took.push(begun.elapsed());
+    }
+    drop(near);
+    echo.join().expect("the echo does not panic");
+    Ok(median(took))
+}
+
+fn median(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took[took.len() / 2]
 }

@@ -14,13 +14,16 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
+mod commit;
 mod content;
 mod failover;
 mod figure;
 mod limits;
+mod load;
 mod memory;
 mod program;
 mod sample;
+mod supervision;
 
 use figure::Figure;
 use program::Program;
@@ -29,6 +32,8 @@ use program::Program;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Which benches; all without a name
     names: Vec<String>,
     /// Prints one JSON object a line
@@ -43,6 +48,14 @@ struct Args {
     /// Part of the full amount of work, in percent: for a quick look
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100))]
     percent: u64,
+}
+
+/// What a bench runs in a process of its own.
+#[derive(clap::Subcommand)]
+enum Part {
+    /// Sends requests
+    #[command(hide = true)]
+    Load(load::Load),
 }
 
 /// One bench: a name, what it measures, and how.
@@ -71,9 +84,25 @@ const BENCHES: &[Bench] = &[
     },
     Bench { name: "import_small", what: "add 50,000 files of 4 KiB, durable", run: content::small },
     Bench {
+        name: "commit",
+        what: "pins per second on 3 masters: 1, 64, 1,024 outstanding, and a million at once",
+        run: commit::commit,
+    },
+    Bench { name: "read_index", what: "linearizable reads per second", run: commit::read_index },
+    Bench {
+        name: "restart",
+        what: "kill -9 of a master with a million pins to its next answer, and its memory",
+        run: commit::restart,
+    },
+    Bench {
         name: "failover",
         what: "kill -9 of the leader to the next commit, 3 masters, 200 times",
         run: failover::failover,
+    },
+    Bench {
+        name: "supervision",
+        what: "questions per second to a supervised actor, beside a plain one",
+        run: supervision::supervision,
     },
     Bench {
         name: "memory",
@@ -95,6 +124,10 @@ fn main() -> ExitCode {
 
 /// Whether every figure reached what it must.
 fn run(args: &Args) -> Result<bool> {
+    if let Some(Part::Load(load)) = &args.part {
+        println!("{}", serde_json::to_string(&load.run()?)?);
+        return Ok(true);
+    }
     if args.list {
         for bench in BENCHES {
             println!("{:<14} {}", bench.name, bench.what);

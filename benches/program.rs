@@ -14,8 +14,10 @@ pub const LOOK: Duration = Duration::from_millis(20);
 const ANY_PORT: &str = "127.0.0.1:0";
 
 /// The binary.
+#[derive(Clone)]
 pub struct Program {
     binary: PathBuf,
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 /// A running node; killed when dropped.
@@ -30,7 +32,7 @@ impl Program {
     pub fn new(binary: Option<PathBuf>) -> Result<Self> {
         if let Some(binary) = binary {
             ensure!(binary.is_file(), "{} is no file", binary.display());
-            return Ok(Self { binary });
+            return Ok(Self { binary, settings: Vec::new() });
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
@@ -41,7 +43,14 @@ impl Program {
         let here = std::env::current_exe()?;
         let binary = here.with_file_name("ipfs-kit");
         ensure!(binary.is_file(), "{} is not there; --binary names one", binary.display());
-        Ok(Self { binary })
+        Ok(Self { binary, settings: Vec::new() })
+    }
+
+    /// The same with a setting, by the name of its environment variable.
+    pub fn with(&self, name: &'static str, value: &'static str) -> Self {
+        let mut program = self.clone();
+        program.settings.push((name, value));
+        program
     }
 
     fn command(&self, folder: &Path) -> Command {
@@ -51,6 +60,7 @@ impl Program {
                 command.env_remove(name);
             }
         }
+        command.envs(self.settings.iter().copied());
         command.arg("--folder").arg(folder).stdin(Stdio::null());
         command
     }
@@ -171,6 +181,22 @@ pub fn wait(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
             _ => std::thread::sleep(LOOK),
         }
     }
+}
+
+/// The master that leads, and another one.
+pub fn leader_and_other(nodes: &[Node<'_>]) -> Result<(usize, usize)> {
+    let mut found = None;
+    wait("a leader is known", || {
+        for (at, node) in nodes.iter().enumerate() {
+            let status = node.json(&["status"])?;
+            if !status["node"].is_null() && status["view"]["leader"] == status["node"] {
+                found = Some(at);
+            }
+        }
+        Ok(found.is_some())
+    })?;
+    let leader = found.context("no leader")?;
+    Ok((leader, (leader + 1) % nodes.len()))
 }
 
 /// An address that nobody listens on just now.

@@ -15,7 +15,7 @@ use ipfs_kit_core::delta::SetHash;
 use ipfs_kit_core::id::{Cid, NodeId};
 use ipfs_kit_core::invariant::{self, History, Violation};
 use ipfs_kit_core::member::Liveness;
-use ipfs_kit_core::pin::Pin;
+use ipfs_kit_core::pin::SharedPin;
 use ipfs_kit_core::state::ClusterState;
 
 pub use self::last::last;
@@ -43,7 +43,7 @@ pub struct Checkers {
     newest: u64,
     applied: BTreeMap<HostId, u64>,
     liveness: BTreeMap<NodeId, Liveness>,
-    pins: BTreeMap<Cid, Pin>,
+    pins: BTreeMap<Cid, SharedPin>,
     trees_at_ms: u64,
     mailbox_high_water: usize,
     states_checked: u64,

@@ -10,6 +10,7 @@ pub mod folder;
 mod listener;
 mod meter;
 mod metrics;
+mod pins;
 pub mod pipe;
 mod probes;
 mod range;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use ipfs_kit_core::id::Cid;
+use ipfs_kit_core::ops::{PinsAddRequest, PinsAdded, PinsInfo, PinsStatusRequest};
 use tokio::sync::mpsc;
 
 use crate::api::{
@@ -30,6 +31,19 @@ impl api::Node for Handle {
     ) -> BoxFuture<'static, Result<serde_json::Value, Failure>> {
         let operations = Arc::clone(&self.0);
         Box::pin(async move { operations.call(&name, request).await })
+    }
+
+    fn add_pins(&self, request: PinsAddRequest) -> BoxFuture<'static, Result<PinsAdded, Failure>> {
+        let operations = Arc::clone(&self.0);
+        Box::pin(async move { operations.add_pins(request).await })
+    }
+
+    fn look_at_pins(
+        &self,
+        request: PinsStatusRequest,
+    ) -> BoxFuture<'static, Result<PinsInfo, Failure>> {
+        let operations = Arc::clone(&self.0);
+        Box::pin(async move { operations.look_at_pins(request).await })
     }
 
     fn add(

@@ -9,7 +9,7 @@ use ipfs_kit_core::metrics::{
     ClusterMetrics, CopyTally, MailboxMetrics, NodeMetrics, PartMetrics, PinTally, RaftMetrics,
     RepairMetrics, StoreMetrics, count_members,
 };
-use ipfs_kit_core::pin::Pin;
+use ipfs_kit_core::pin::{Pin, SharedPin};
 use ipfs_kit_core::query;
 use tokio::time::Instant;
 
@@ -121,7 +121,7 @@ async fn count_copies(cluster: &Cluster) -> CopyTally {
 
 /// Counts each; the last root if the slice was full, so that there may be more.
 fn count<'a>(
-    pins: impl Iterator<Item = (&'a Cid, &'a Pin)>,
+    pins: impl Iterator<Item = (&'a Cid, &'a SharedPin)>,
     mut each: impl FnMut(&Pin),
 ) -> Option<Cid> {
     let mut counted = 0;

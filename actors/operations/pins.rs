@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use ipfs_kit_core::command::{Op, Outcome};
-use ipfs_kit_core::id::NodeId;
+use ipfs_kit_core::id::{Cid, NodeId};
 use ipfs_kit_core::member::Liveness;
 use ipfs_kit_core::ops::{CidRequest, PinAddRequest, PinInfo, PinLsRequest, PinPage, PinRemoved};
 use ipfs_kit_core::pin::PinSpec;
-use ipfs_kit_core::placement::{self, Wish};
+use ipfs_kit_core::placement::{Fleet, Wish};
 use ipfs_kit_core::query;
 use ipfs_kit_core::state::{ClusterState, check_pin};
 
@@ -21,24 +21,22 @@ impl Operations {
             return self.own_pin_add(request).await;
         };
         let cid = request.cid.clone();
-        // Nobody asked for a number: a cluster that is still small does what it can, and says so.
-        let may_lower = request.replicas_min.is_none() && request.replicas_max.is_none();
-        let mut spec = self.spec_of(request);
-        if may_lower {
-            let able = consensus.state.read(able_to_hold);
-            spec.replicas_min = spec.replicas_min.min(able.max(1));
-        }
+        let able = consensus.state.read(able_to_hold);
+        let spec = self.spec_within(request, able, self.parts.now_committed_ms());
         check_pin(&spec, &[]).map_err(|refusal| refusal_failure(&refusal))?;
-        let holders = consensus.state.read(|state| place(state, &spec))?;
+        let holders = consensus.state.read(|state| place(state, &Fleet::of(state), &spec))?;
         self.submit(Op::Pin { spec, holders }).await?;
         self.pin_status(CidRequest { cid }).await
     }
 
-    fn spec_of(&self, request: PinAddRequest) -> PinSpec {
+    /// What a request asks of a cluster in which so many members are able to hold a copy.
+    pub(super) fn spec_within(&self, request: PinAddRequest, able: u16, now_ms: u64) -> PinSpec {
+        // Nobody asked for a number: a cluster that is still small does what it can, and says so.
+        let may_lower = request.replicas_min.is_none() && request.replicas_max.is_none();
         let defaults = self.parts.replicas;
         let max = request.replicas_max.or(request.replicas_min).unwrap_or(defaults.1);
         let min = request.replicas_min.unwrap_or(defaults.0.min(max));
-        let now_ms = self.parts.now_committed_ms();
+        let min = if may_lower { min.min(able.max(1)) } else { min };
         PinSpec {
             cid: request.cid,
             name: request.name,
@@ -79,21 +77,27 @@ impl Operations {
                 Some(query::pin_info(pin, state.members()))
             })
             .await?;
-        pin.ok_or_else(|| {
-            failure("E_NOT_FOUND", format!("{} is not pinned", request.cid))
-                .hint("ipfs-kit pin ls shows what is pinned")
-        })
+        pin.ok_or_else(|| not_pinned(&request.cid))
     }
 }
 
+pub(super) fn not_pinned(cid: &Cid) -> Failure {
+    failure("E_NOT_FOUND", format!("{cid} is not pinned"))
+        .hint("ipfs-kit pin ls shows what is pinned")
+}
+
 /// Members that can hold a copy now.
-fn able_to_hold(state: &ClusterState) -> u16 {
+pub(super) fn able_to_hold(state: &ClusterState) -> u16 {
     let able = state.members().values().filter(|m| m.may_hold() && m.liveness == Liveness::Alive);
     u16::try_from(able.count()).unwrap_or(u16::MAX)
 }
 
 /// New holders for what a pin lacks; fewer than the minimum of them is an error that says why.
-fn place(state: &ClusterState, spec: &PinSpec) -> Result<Vec<NodeId>, Failure> {
+pub(super) fn place(
+    state: &ClusterState,
+    fleet: &Fleet<'_>,
+    spec: &PinSpec,
+) -> Result<Vec<NodeId>, Failure> {
     let beside: BTreeSet<NodeId> = state
         .pins()
         .get(&spec.cid)
@@ -102,7 +106,7 @@ fn place(state: &ClusterState, spec: &PinSpec) -> Result<Vec<NodeId>, Failure> {
     let copies = usize::from(spec.replicas_max).saturating_sub(beside.len());
     let avoid = BTreeSet::new();
     let wish = Wish { cid: &spec.cid, copies, beside: &beside, avoid: &avoid };
-    let choice = placement::choose(state, &wish);
+    let choice = fleet.choose(&wish);
     let reached = beside.len() + choice.holders.len();
     if reached < usize::from(spec.replicas_min) {
         let why = choice.shortfall.map(|why| format!(": {why}")).unwrap_or_default();

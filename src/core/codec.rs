@@ -79,7 +79,15 @@ fn config() -> bincode::config::Configuration {
 
 /// Encodes a value behind its envelope.
 pub fn seal<T: Serialize>(kind: Kind, value: &T) -> Vec<u8> {
-    let mut out = vec![kind as u8, VERSION];
+    seal_behind(&[], kind, value)
+}
+
+/// The same behind bytes of the caller's.
+pub(crate) fn seal_behind<T: Serialize>(prefix: &[u8], kind: Kind, value: &T) -> Vec<u8> {
+    // Most values are pins and fit.
+    let mut out = Vec::with_capacity(160);
+    out.extend_from_slice(prefix);
+    out.extend_from_slice(&[kind as u8, VERSION]);
     bincode::serde::encode_into_std_write(value, &mut out, config())
         .expect("our types serialise without failing and a Vec takes every write");
     out

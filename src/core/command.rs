@@ -137,6 +137,20 @@ pub enum Op {
     },
     /// Ends pins and tokens whose time has come, at most [`crate::limits::PAGE_MAX`] at once.
     Expire,
+    /// Many pins under one request id, each of which takes effect or is refused by itself.
+    PinMany {
+        /// What [`Op::Pin`] says, for each; at most [`crate::limits::PIN_MANY_MAX`].
+        pins: Vec<Placed>,
+    },
+}
+
+/// A pin and the holders that the leader chose for it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Placed {
+    /// What is asked.
+    pub spec: PinSpec,
+    /// Holders that the leader chose.
+    pub holders: Vec<NodeId>,
 }
 
 /// What a command led to; kept for deduplication, so small.
@@ -156,6 +170,23 @@ pub enum Outcome {
     },
     /// It was refused and changed nothing.
     Refused(Refusal),
+    /// Its items took effect at this log index, but for those that were refused.
+    Each {
+        /// The index.
+        index: u64,
+        /// Places of the refused items, in order, and why.
+        refused: Vec<(u32, Refusal)>,
+    },
+}
+
+impl Outcome {
+    /// What remembering it counts against [`crate::limits::DEDUP_WINDOW`].
+    pub(crate) fn weight(&self) -> u64 {
+        match self {
+            Self::Each { refused, .. } => 1 + refused.len() as u64,
+            _ => 1,
+        }
+    }
 }
 
 /// Why a committed command changed nothing. A retry helps only where the text says so.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Kind};
 use crate::id::{Cid, NodeId};
 use crate::member::Member;
-use crate::pin::Pin;
+use crate::pin::{Pin, ReplicaState, SharedPin};
 
 /// Sum of all items' hashes modulo 2^256: order does not matter, and an item is taken out by subtraction.
 /// (Multiset hashing by addition: Clarke et al., ASIACRYPT 2003.)
@@ -24,10 +24,7 @@ impl SetHash {
     }
 
     fn of<T: Serialize>(table: u8, item: &T) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[table]);
-        hasher.update(&codec::seal(Kind::Item, item));
-        let digest = hasher.finalize();
+        let digest = blake3::hash(&codec::seal_behind(&[table], Kind::Item, item));
         let mut words = [0u64; 4];
         for (word, bytes) in words.iter_mut().zip(digest.as_bytes().chunks_exact(8)) {
             *word = u64::from_le_bytes(bytes.try_into().expect("chunks of eight"));
@@ -90,16 +87,41 @@ pub enum Change {
         /// Hash of what stood there.
         old: SetHash,
         /// What stands there now.
-        new: Option<Pin>,
+        new: Option<SharedPin>,
     },
 }
 
 impl Change {
+    /// No less than its encoded size, without encoding it.
+    pub fn size_bytes_max(&self) -> usize {
+        // Numbers take 9 bytes at most, and lengths, tags and optional ones likewise.
+        const NUMBER: usize = 9;
+        const HASH: usize = 4 * NUMBER;
+        match self {
+            Self::Member { new, .. } => 2 * NUMBER + HASH + codec::seal(Kind::Item, new).len(),
+            Self::Pin { cid, new, .. } => {
+                let pin = new.as_deref().map_or(0, |pin| {
+                    let text = |text: &str| NUMBER + text.len();
+                    let metadata = &pin.spec.metadata;
+                    let metadata = metadata.iter().map(|(key, value)| text(key) + text(value));
+                    let replicas = pin.replicas.values().map(|replica| match &replica.state {
+                        ReplicaState::Failed { reason } => 3 * NUMBER + text(reason),
+                        _ => 3 * NUMBER,
+                    });
+                    let spec = NUMBER + pin.spec.cid.as_bytes().len() + text(&pin.spec.name);
+                    // Ten numbers, three of them behind a tag, and two lengths.
+                    spec + metadata.sum::<usize>() + replicas.sum::<usize>() + 15 * NUMBER
+                });
+                3 * NUMBER + cid.as_bytes().len() + HASH + pin
+            }
+        }
+    }
+
     /// The set hash after this change.
     pub fn fold(&self, hash: SetHash) -> SetHash {
         match self {
             Self::Member { old, new, .. } => hash.replace(*old, SetHash::of_member(new.as_ref())),
-            Self::Pin { old, new, .. } => hash.replace(*old, SetHash::of_pin(new.as_ref())),
+            Self::Pin { old, new, .. } => hash.replace(*old, SetHash::of_pin(new.as_deref())),
         }
     }
 }
@@ -137,3 +159,6 @@ pub struct Beacon {
     /// Committed time, in milliseconds.
     pub clock_ms: u64,
 }
+
+#[cfg(test)]
+mod tests;

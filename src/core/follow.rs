@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::delta::{Beacon, Change, Delta, SetHash};
 use crate::id::{Cid, NodeId, PeerKey};
 use crate::member::Member;
-use crate::pin::Pin;
+use crate::pin::{Pin, SharedPin};
 use crate::state::ClusterState;
 
 /// Which pins a follower keeps.
@@ -41,7 +41,7 @@ pub struct View {
     clock_ms: u64,
     hash: SetHash,
     members: BTreeMap<NodeId, Member>,
-    pins: BTreeMap<Cid, Pin>,
+    pins: BTreeMap<Cid, SharedPin>,
 }
 
 /// Why a delta was not taken. The view is unchanged.
@@ -122,8 +122,8 @@ impl View {
         let pins = match scope {
             Scope::MembersOnly => BTreeMap::new(),
             Scope::Holder(node) => state
-                .holdings(node)
-                .filter_map(|cid| Some((cid.clone(), state.pins().get(cid)?.clone())))
+                .holdings_after(node, None)
+                .map(|held| (held.pin().spec.cid.clone(), held.pin().clone()))
                 .collect(),
         };
         Self {
@@ -230,7 +230,7 @@ impl View {
     }
 
     /// The pins in scope.
-    pub fn pins(&self) -> &BTreeMap<Cid, Pin> {
+    pub fn pins(&self) -> &BTreeMap<Cid, SharedPin> {
         &self.pins
     }
 }

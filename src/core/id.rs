@@ -1,6 +1,8 @@
 //! Identifiers: small, ordered, serialisable, and never confused with one another.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -150,8 +152,18 @@ macro_rules! serde_as_text {
 serde_as_text!(ClusterId: 16, TokenId: 8);
 
 /// A content identifier, kept as its binary form: 36 bytes for the common kind, ordered for paging.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cid(Box<[u8]>);
+#[derive(Clone)]
+pub struct Cid(CidBytes);
+
+/// A million pins are compared and copied all the time: the bytes of all but odd CIDs stand in place.
+#[derive(Clone)]
+enum CidBytes {
+    Short { len: u8, bytes: [u8; CID_SHORT_LEN_BYTES] },
+    Long(Box<[u8]>),
+}
+
+/// What fits in place without making a [`Cid`] larger than a 36-byte one needs.
+const CID_SHORT_LEN_BYTES: usize = 38;
 
 /// A CID with a 64-byte digest and two-byte codes fits; anything longer is refused unparsed.
 const CID_LEN_BYTES_MAX: usize = 160;
@@ -167,23 +179,63 @@ impl Cid {
         if parsed.encoded_len() != bytes.len() {
             return Err(ParseError::new("CID", &hex::encode(bytes), "no bytes after the CID"));
         }
-        Ok(Self(bytes.into()))
+        Ok(Self::of(bytes))
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        let mut short = [0; CID_SHORT_LEN_BYTES];
+        match short.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                Self(CidBytes::Short { len: bytes.len() as u8, bytes: short })
+            }
+            None => Self(CidBytes::Long(bytes.into())),
+        }
     }
 
     /// The binary form.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            CidBytes::Short { len, bytes } => &bytes[..usize::from(*len)],
+            CidBytes::Long(bytes) => bytes,
+        }
     }
 
     /// The parsed form, for the rooms that look inside.
     pub fn to_cid(&self) -> cid::Cid {
-        cid::Cid::try_from(&self.0[..]).expect("every constructor has parsed these bytes")
+        cid::Cid::try_from(self.as_bytes()).expect("every constructor has parsed these bytes")
+    }
+}
+
+impl PartialEq for Cid {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Cid {}
+
+impl PartialOrd for Cid {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Cid {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for Cid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
 impl From<&cid::Cid> for Cid {
     fn from(cid: &cid::Cid) -> Self {
-        Self(cid.to_bytes().into())
+        Self::of(&cid.to_bytes())
     }
 }
 
@@ -222,7 +274,7 @@ impl Serialize for Cid {
         if serializer.is_human_readable() {
             serializer.collect_str(self)
         } else {
-            serializer.serialize_bytes(&self.0)
+            serializer.serialize_bytes(self.as_bytes())
         }
     }
 }

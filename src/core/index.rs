@@ -8,6 +8,7 @@ use crate::id::{Cid, ParseError};
 use crate::limits;
 use crate::ops::{IndexEntry, IndexFindRequest, IndexPage};
 use crate::pin::{ContentKind, Pin};
+use crate::state::ClusterState;
 
 /// Entries compared for one page; a page may therefore be short, or empty, and still have a next one.
 pub const SCAN_MAX: usize = 20_000;
@@ -19,6 +20,13 @@ struct Record {
     kind: ContentKind,
     size_bytes: Option<u64>,
     created_ms: u64,
+}
+
+impl Record {
+    fn of(pin: &Pin) -> Self {
+        let (kind, size_bytes) = (pin.spec.kind, pin.spec.size_bytes);
+        Self { kind, size_bytes, created_ms: pin.created_ms }
+    }
 }
 
 /// Names, kinds, sizes and times of pins, by name and then root. As large as the pins it is shown.
@@ -51,10 +59,8 @@ impl Index {
         if self.names.get(cid).is_some_and(|old| old != name) {
             self.remove(cid);
         }
-        let (kind, size_bytes) = (pin.spec.kind, pin.spec.size_bytes);
-        let record = Record { kind, size_bytes, created_ms: pin.created_ms };
         self.names.insert(cid.clone(), name.clone());
-        self.records.insert((name.clone(), cid.clone()), record);
+        self.records.insert((name.clone(), cid.clone()), Record::of(pin));
     }
 
     /// Takes a pin out.
@@ -96,6 +102,29 @@ impl Index {
         }
         Ok(IndexPage { items, next: None })
     }
+}
+
+/// A page of a state's pins, in the order of their roots: a master holds every pin already and keeps no
+/// index beside them. Fails only on a page mark that no page gave.
+pub fn find_among(
+    state: &ClusterState,
+    request: &IndexFindRequest,
+) -> Result<IndexPage, ParseError> {
+    let after = request.after.as_deref().map(read_mark).transpose()?.map(|(_, cid)| cid);
+    let limit = request.limit.unwrap_or(PAGE_DEFAULT).clamp(1, limits::PAGE_MAX);
+    let mut items = Vec::new();
+    let mut last: Option<&Pin> = None;
+    for (scanned, (_, pin)) in state.pins_after(after.as_ref()).enumerate() {
+        if items.len() == limit || scanned == SCAN_MAX {
+            let next = last.map(|pin| mark(&pin.spec.name, &pin.spec.cid));
+            return Ok(IndexPage { items, next });
+        }
+        last = Some(pin);
+        if contains(&pin.spec.name, &request.name) {
+            items.push(entry(&pin.spec.name, &pin.spec.cid, &Record::of(pin)));
+        }
+    }
+    Ok(IndexPage { items, next: None })
 }
 
 fn entry(name: &str, cid: &Cid, record: &Record) -> IndexEntry {

@@ -12,7 +12,7 @@ use crate::id::{Cid, NodeId, PeerKey, TokenId};
 use crate::limits;
 use crate::member::{Liveness, Member, RaftStanding, Role};
 use crate::pin::{Pin, ReplicaState};
-use crate::state::ClusterState;
+use crate::state::{ClusterState, Held};
 
 /// A promise of the cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,7 +99,7 @@ pub fn check_rest(state: &ClusterState) -> Found {
         expect(&mut found, PIN_1, (min..=max).contains(&live), || {
             format!("{cid} has {live} live copies, not {min} to {max}")
         });
-        for (node, replica) in &pin.replicas {
+        for (node, replica) in pin.replicas.iter() {
             let member = members.get(node);
             expect(&mut found, PIN_2, member.is_some(), || format!("{cid} is listed on {node}"));
             let there = member.is_some_and(stays);
@@ -157,7 +157,7 @@ pub fn check_holder(state: &ClusterState, node: NodeId, complete: &BTreeSet<Cid>
         pin.replicas.get(&node).is_some_and(|replica| replica.state == ReplicaState::Pinned)
     };
     for cid in state.holdings(node) {
-        let claimed = state.pins().get(cid).is_some_and(durable);
+        let claimed = state.pins().get(cid).is_some_and(|pin| durable(pin));
         expect(&mut found, PIN_5, !claimed || complete.contains(cid), || {
             format!("{cid} is committed as durable on {node}, which does not have it")
         });
@@ -178,16 +178,21 @@ pub fn check_view(name: &str, view: &View, state: &ClusterState) -> Found {
 }
 
 fn check_derived(state: &ClusterState, found: &mut Found) {
-    let mut holdings: BTreeMap<NodeId, BTreeSet<Cid>> = BTreeMap::new();
+    let mut holdings: BTreeMap<NodeId, BTreeSet<Held>> = BTreeMap::new();
     let mut expiries = BTreeSet::new();
     for (cid, pin) in &state.pins {
         expect(found, STATE_1, pin.spec.cid == *cid, || format!("{cid} is kept as another pin"));
-        for node in pin.replicas.keys() {
-            holdings.entry(*node).or_default().insert(cid.clone());
+        for (node, replica) in pin.replicas.iter() {
+            holdings.entry(*node).or_default().insert(Held::of(replica, pin));
         }
         expiries.extend(pin.spec.expires_ms.map(|at_ms| (at_ms, cid.clone())));
     }
     expect(found, STATE_1, state.holdings == holdings, || "what members hold differs".into());
+    let is_stale = |held: &&Held| state.pins.get(&held.pin().spec.cid) != Some(held.pin());
+    if let Some(stale) = state.holdings.values().flatten().find(is_stale) {
+        let cid = &stale.pin().spec.cid;
+        expect(found, STATE_1, false, || format!("{cid} is held as it was before"));
+    }
     expect(found, STATE_1, state.expiries == expiries, || "the ends of pins differ".into());
 }
 

@@ -52,6 +52,8 @@ pub const PIN_NAME_LEN_BYTES_MAX: usize = 255;
 pub const PIN_METADATA_MAX: usize = 32;
 /// Longest metadata key or value.
 pub const PIN_METADATA_LEN_BYTES_MAX: usize = 1024;
+/// Most pins in one command.
+pub const PIN_MANY_MAX: usize = 1024;
 /// Most copies one pin may ask for.
 pub const REPLICAS_MAX: u16 = 64;
 /// Most holders recorded for one pin, surplus and lost ones included.
@@ -59,7 +61,8 @@ pub const ALLOCATIONS_MAX: usize = 128;
 /// Longest reason of a failed replica that is replicated.
 pub const REASON_LEN_BYTES_MAX: usize = 256;
 
-/// Requests of one client that are remembered for deduplication.
+/// Requests of one client that are remembered for deduplication; an item that a request was refused for
+/// counts like a request.
 pub const DEDUP_WINDOW: u64 = 4096;
 
 /// Blocks asked for in one request.
@@ -86,4 +89,5 @@ const _: () = {
     assert!(BLOCKS_ANSWER_BYTES_MAX + BLOCK_BYTES_MAX < RESPONSE_BYTES_MAX);
     assert!(GOSSIP_BYTES_MAX < REQUEST_BYTES_MAX);
     assert!(REPLICAS_MAX as usize <= ALLOCATIONS_MAX);
+    assert!((PIN_MANY_MAX as u64) < DEDUP_WINDOW);
 };

@@ -17,12 +17,14 @@ use crate::pin::{ContentKind, Pin, ReplicaState};
 use crate::proto::Usage;
 
 mod dag;
+mod many;
 mod reach;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use dag::{BlockInfo, BlockRemoved, CollectReport, DagFigures, StoreFigures};
+pub use many::{Each, Line, PinCommitted, PinsAddRequest, PinsAdded, PinsInfo, PinsStatusRequest};
 pub use reach::{ClockAnswer, Dial, ProbeAnswer, ProbeRequest, Reach, ReachList};
 pub use table::{ALL, find};
 
@@ -189,6 +191,8 @@ operations! {
     PinRm = "pin.rm": CidRequest => PinRemoved;
     PinLs = "pin.ls": PinLsRequest => PinPage;
     PinStatus = "pin.status": CidRequest => PinInfo;
+    PinsAdd = "pins.add": PinsAddRequest => PinsAdded;
+    PinsStatus = "pins.status": PinsStatusRequest => PinsInfo;
     NodeClock = "node.clock": Nothing => ClockAnswer;
     NodeLs = "node.ls": Nothing => NodeList;
     NodeProbe = "node.probe": ProbeRequest => ProbeAnswer;

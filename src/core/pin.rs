@@ -1,11 +1,17 @@
 //! Pins: what the cluster has promised to keep, and who keeps it.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{Cid, NodeId};
 use crate::limits;
+
+mod replicas;
+
+pub use replicas::Replicas;
 
 /// What a root is, as far as the adder knew.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
@@ -104,7 +110,44 @@ pub struct Pin {
     pub revision: u64,
     /// Who holds it or should, by member; a member that is gone for good may stand here until the
     /// planner has replaced it.
-    pub replicas: BTreeMap<NodeId, Replica>,
+    pub replicas: Replicas,
+}
+
+/// A pin in the state, in a view and in the changes between: one copy in memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SharedPin(Arc<Pin>);
+
+impl SharedPin {
+    /// For changing it; others keep what they have.
+    pub fn edit(&mut self) -> &mut Pin {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl From<Pin> for SharedPin {
+    fn from(pin: Pin) -> Self {
+        Self(Arc::new(pin))
+    }
+}
+
+impl Deref for SharedPin {
+    type Target = Pin;
+
+    fn deref(&self) -> &Pin {
+        &self.0
+    }
+}
+
+impl Serialize for SharedPin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SharedPin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Pin::deserialize(deserializer).map(Self::from)
+    }
 }
 
 impl Pin {
@@ -127,3 +170,6 @@ pub struct ReplicaReport {
     /// How far the holder is.
     pub state: ReplicaState,
 }
+
+#[cfg(test)]
+mod tests;

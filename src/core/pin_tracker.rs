@@ -300,6 +300,11 @@ impl PinTracker {
         self.dirty.insert(cid);
     }
 
+    /// Whether a root is asked for or held here: whatever happens to another is none of its business.
+    pub fn is_tracking(&self, cid: &Cid) -> bool {
+        self.entries.contains_key(cid)
+    }
+
     fn release(&mut self, index: u64, cid: &Cid) {
         self.advance(cid, |entry| {
             let is_old = index < entry.recorded;

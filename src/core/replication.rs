@@ -106,12 +106,20 @@ impl Planner {
         if !self.leads {
             return;
         }
-        match input {
-            Input::Changed(Change::Pin { cid, .. }) => self.examine(now_ms, state, cid, out),
-            Input::Changed(Change::Member { node, .. }) => self.note_member(*node, state),
-            _ => {}
+        let mut only_pins = false;
+        if let Input::Changed(changes) = input {
+            only_pins = true;
+            for change in changes {
+                match change {
+                    Change::Pin { cid, .. } => self.examine(now_ms, state, cid, out),
+                    Change::Member { node, .. } => {
+                        only_pins = false;
+                        self.note_member(*node, state);
+                    }
+                }
+            }
         }
-        if self.paused.is_some() || !matches!(input, Input::Changed(Change::Pin { .. })) {
+        if self.paused.is_some() || !only_pins {
             self.judge_losses(state, out);
         }
         self.pass_deadlines(now_ms);

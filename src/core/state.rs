@@ -12,14 +12,17 @@ use crate::command::{Outcome, RequestId};
 use crate::delta::{Change, SetHash};
 use crate::id::{Cid, ClusterId, Incarnation, NodeId, PeerKey, TokenId};
 use crate::member::{Member, Role};
-use crate::pin::Pin;
+use crate::pin::SharedPin;
 
 mod apply;
+mod held;
 mod persist;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use apply::{Standing, check_pin};
+pub use held::Held;
 pub use persist::{LoadError, Loader};
 
 /// A join token as the masters know it.
@@ -40,8 +43,11 @@ pub struct TokenRecord {
 pub(crate) struct Window {
     pub(crate) incarnation: Incarnation,
     /// Every sequence number up to this one is forgotten and refused.
-    pub(crate) floor: u64,
+    floor: u64,
     pub(crate) outcomes: BTreeMap<u64, Outcome>,
+    /// What the outcomes weigh together; counted anew when they are read back.
+    #[serde(skip)]
+    weight: u64,
 }
 
 /// The replicated state.
@@ -55,11 +61,11 @@ pub struct ClusterState {
     pub(crate) members: BTreeMap<NodeId, Member>,
     pub(crate) removed: BTreeMap<PeerKey, NodeId>,
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
-    pub(crate) pins: BTreeMap<Cid, Pin>,
+    pub(crate) pins: BTreeMap<Cid, SharedPin>,
     pub(crate) windows: BTreeMap<NodeId, Window>,
     pub(crate) hash: SetHash,
     /// Derived: what each member is asked to hold.
-    pub(crate) holdings: BTreeMap<NodeId, BTreeSet<Cid>>,
+    pub(crate) holdings: BTreeMap<NodeId, BTreeSet<Held>>,
     /// Derived: pins by their end.
     pub(crate) expiries: BTreeSet<(u64, Cid)>,
 }
@@ -115,13 +121,13 @@ impl ClusterState {
     }
 
     /// All pins by root.
-    pub fn pins(&self) -> &BTreeMap<Cid, Pin> {
+    pub fn pins(&self) -> &BTreeMap<Cid, SharedPin> {
         &self.pins
     }
 
     /// What a member is asked to hold.
     pub fn holdings(&self, node: NodeId) -> impl Iterator<Item = &Cid> {
-        self.holdings.get(&node).into_iter().flatten()
+        self.holdings.get(&node).into_iter().flatten().map(|held| &held.pin().spec.cid)
     }
 
     /// How many pins a member is asked to hold.
@@ -129,19 +135,20 @@ impl ClusterState {
         self.holdings.get(&node).map_or(0, BTreeSet::len)
     }
 
-    /// What a member is asked to hold, after a root: for scans in bounded slices.
+    /// What a member is asked to hold, in the order in which it was asked, after some point: for scans in
+    /// bounded slices.
     pub fn holdings_after<'a>(
         &'a self,
         node: NodeId,
-        after: Option<&'a Cid>,
-    ) -> impl Iterator<Item = &'a Cid> {
+        after: Option<&'a Held>,
+    ) -> impl Iterator<Item = &'a Held> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let held = self.holdings.get(&node);
         held.into_iter().flat_map(move |held| held.range((from, Bound::Unbounded)))
     }
 
     /// All pins after a root: for scans and pages.
-    pub fn pins_after(&self, after: Option<&Cid>) -> impl Iterator<Item = (&Cid, &Pin)> {
+    pub fn pins_after(&self, after: Option<&Cid>) -> impl Iterator<Item = (&Cid, &SharedPin)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.pins.range((from, Bound::Unbounded))
     }

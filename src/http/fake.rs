@@ -14,7 +14,10 @@ use ipfs_kit_actors::api::{
     WalkKind,
 };
 use ipfs_kit_core::id::Cid;
-use ipfs_kit_core::ops::{ContentInfo, LsPage, LsRequest, PathRequest};
+use ipfs_kit_core::ops::{
+    ContentInfo, LsPage, LsRequest, Operation, PathRequest, PinsAdd, PinsAddRequest, PinsAdded,
+    PinsInfo, PinsStatus, PinsStatusRequest,
+};
 use ipfs_kit_core::pin::ContentKind;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -141,10 +144,31 @@ impl FakeNode {
 #[derive(Clone, Default)]
 pub(crate) struct Shared(pub Arc<FakeNode>);
 
+impl Shared {
+    fn typed<O: Operation>(
+        &self,
+        request: O::Request,
+    ) -> BoxFuture<'static, Result<O::Response, Failure>> {
+        let answer = self.0.unary(O::NAME, serde_json::to_value(request).unwrap());
+        async move { answer.map(|value| serde_json::from_value(value).unwrap()) }.boxed()
+    }
+}
+
 impl Node for Shared {
     fn call(&self, name: String, request: Value) -> BoxFuture<'static, Result<Value, Failure>> {
         let answer = self.0.unary(&name, request);
         async move { answer }.boxed()
+    }
+
+    fn add_pins(&self, request: PinsAddRequest) -> BoxFuture<'static, Result<PinsAdded, Failure>> {
+        self.typed::<PinsAdd>(request)
+    }
+
+    fn look_at_pins(
+        &self,
+        request: PinsStatusRequest,
+    ) -> BoxFuture<'static, Result<PinsInfo, Failure>> {
+        self.typed::<PinsStatus>(request)
     }
 
     fn add(

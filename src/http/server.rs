@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::folder::ApiToken;
 use super::listener::Listener;
 use super::meter::{self, Meter};
-use super::{codes, dag, metrics, probes, streams, wire};
+use super::{codes, dag, metrics, pins, probes, streams, wire};
 
 /// Failures of broken-off streams that are kept for whoever asks.
 const FAILURES_MAX: usize = 64;
@@ -56,6 +56,8 @@ pub fn router(node: Arc<dyn Node>, token: ApiToken, access: MetricsAccess) -> Ro
         .route("/cat/{*path}", get(streams::cat))
         .route("/get/{*path}", get(streams::get))
         .route("/ls/{*path}", get(streams::ls))
+        .route("/pins/add", post(pins::add))
+        .route("/pins/status", post(pins::status))
         .route("/dag/export/{cid}", get(dag::export))
         .route("/dag/import", put(dag::import))
         .route("/dag/value/{*path}", get(dag::value))

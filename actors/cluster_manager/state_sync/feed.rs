@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use ipfs_kit_core::codec::{self, Kind};
 use ipfs_kit_core::delta::{Change, Delta};
 use ipfs_kit_core::limits;
 
@@ -106,13 +105,7 @@ fn append(to: &mut Delta, next: Delta) {
     to.changes.extend(next.changes);
 }
 
-/// Encoded size, roughly: exact where something changed.
+/// No less than its encoded size.
 fn size_of(delta: &Delta) -> usize {
-    let items = delta.changes.iter().map(|change| match change {
-        Change::Member { new, .. } => codec::seal(Kind::Item, new).len() + 64,
-        Change::Pin { cid, new, .. } => {
-            codec::seal(Kind::Item, new).len() + cid.as_bytes().len() + 64
-        }
-    });
-    80 + items.sum::<usize>()
+    80 + delta.changes.iter().map(Change::size_bytes_max).sum::<usize>()
 }

@@ -94,7 +94,7 @@ fn a_changed_item_inside_a_delta_is_noticed() {
     let item = crate::pin::ReplicaReport { cid: cid(1), granted, state: ReplicaState::Pinned };
     let mut report = delta(&mut world, Op::Report { node: NodeId(2), items: vec![item] });
     let Change::Pin { new: Some(pin), .. } = &mut report.changes[0] else { panic!("no pin") };
-    pin.spec.name = "forged".into();
+    pin.edit().spec.name = "forged".into();
     assert!(matches!(view.apply(&report), Err(Refused::Diverged { .. })));
 }
 

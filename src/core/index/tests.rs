@@ -40,7 +40,7 @@ fn names_are_found_by_any_part_in_any_case() {
 fn it_follows_renames_and_removals() {
     let mut index = Index::of(&[pin(1, "old")]);
     let old = Default::default();
-    index.apply(&Change::Pin { cid: cid(1), old, new: Some(pin(1, "new")) });
+    index.apply(&Change::Pin { cid: cid(1), old, new: Some(pin(1, "new").into()) });
     assert_eq!(find(&index, "", 10), ["new"]);
     index.apply(&Change::Pin { cid: cid(1), old, new: None });
     assert!(index.is_empty() && index.names.is_empty());
@@ -92,4 +92,31 @@ proptest! {
         prop_assert_eq!(&found, &expected);
         prop_assert_eq!(index.len(), pins.iter().map(|p| &p.spec.cid).collect::<BTreeSet<_>>().len());
     }
+}
+
+#[test]
+fn a_master_finds_in_its_state_what_an_index_of_it_finds() {
+    let mut world = crate::fixture::World::with_workers(1);
+    for n in 0..7 {
+        world.pin(n, (1, 1), &[2]);
+    }
+    let request =
+        |after, limit| IndexFindRequest { name: String::new(), after, limit: Some(limit) };
+    let index = Index::of(world.state.pins().values().map(|pin| &**pin));
+    let mut whole = index.find(&request(None, 100)).unwrap().items;
+    whole.sort_by(|a, b| a.cid.cmp(&b.cid));
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = find_among(&world.state, &request(after, 3)).unwrap();
+        assert!(page.items.len() <= 3);
+        found.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, whole);
+    let nothing = IndexFindRequest { name: "no such".into(), after: None, limit: None };
+    assert!(find_among(&world.state, &nothing).unwrap().items.is_empty());
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{Cid, NodeId};
 use crate::limits;
-use crate::state::ClusterState;
+use crate::state::{ClusterState, Held};
 
 /// Most pins in one of the sets; what does not fit is found again by a scan.
 pub(super) const QUEUED_MAX: usize = 65_536;
@@ -111,7 +111,7 @@ impl Agenda {
 /// something has happened to them.
 #[derive(Default)]
 pub(super) struct Scans {
-    members: BTreeMap<NodeId, Option<Cid>>,
+    members: BTreeMap<NodeId, Option<Held>>,
     all: Option<Option<Cid>>,
     all_again: bool,
 }
@@ -149,9 +149,13 @@ impl Scans {
         while slice.len() < limit {
             let Some((node, after)) = self.members.pop_first() else { break };
             let room = limit - slice.len();
-            slice.extend(state.holdings_after(node, after.as_ref()).take(room).cloned());
+            let mut last = None;
+            for held in state.holdings_after(node, after.as_ref()).take(room) {
+                slice.push(held.pin().spec.cid.clone());
+                last = Some(held);
+            }
             if slice.len() == limit {
-                self.members.insert(node, slice.last().cloned());
+                self.members.insert(node, last.cloned());
             }
         }
         let room = limit.saturating_sub(slice.len());

@@ -54,8 +54,8 @@ pub enum Input<'a> {
     BecameLeader,
     /// It leads no more: everything remembered is dropped.
     LostLeadership,
-    /// The state changed; it is passed as it is after the whole entry.
-    Changed(&'a Change),
+    /// The state changed, in at most [`super::SCAN_SLICE`] items; it is passed as it is after all of them.
+    Changed(&'a [Change]),
     /// The time asked for by [`Effect::WakeAt`] has come.
     Tick,
     /// New settings, for example because an operator overrides the stop after a mass loss.

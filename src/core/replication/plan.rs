@@ -55,7 +55,7 @@ impl Census {
             max: pin.spec.replicas_max.into(),
             ..Self::default()
         };
-        for (node, replica) in &pin.replicas {
+        for (node, replica) in pin.replicas.iter() {
             let Some(member) = members.get(node) else {
                 census.gone.insert(*node);
                 continue;

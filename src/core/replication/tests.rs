@@ -57,7 +57,7 @@ impl Cluster {
     fn commit(&mut self, op: Op) -> Outcome {
         let mut applied = self.world.run_at(self.now_ms, op);
         for change in &applied.changes {
-            self.step(Input::Changed(change));
+            self.step(Input::Changed(std::slice::from_ref(change)));
         }
         applied.outcomes.remove(0).1
     }
@@ -203,7 +203,7 @@ fn a_drain_that_would_lose_a_needed_copy_waits_and_says_so() {
     // A new worker makes room.
     let node = cluster.world.join(spec(9, Role::Worker));
     let change = Change::Member { node, old: Default::default(), new: None };
-    cluster.step(Input::Changed(&change));
+    cluster.step(Input::Changed(&[change]));
     cluster.pass(1_000);
     assert!(!cluster.world.state.members().contains_key(&NodeId(3)));
     assert!(cluster.planner.concerns().is_empty());
@@ -275,7 +275,7 @@ fn a_failing_pin_is_tried_at_once_on_a_member_that_comes() {
     cluster.commit(Op::Remove { node: NodeId(4) });
     cluster.settle();
     let node = cluster.world.join(spec(9, Role::Worker));
-    cluster.step(Input::Changed(&Change::Member { node, old: Default::default(), new: None }));
+    cluster.step(Input::Changed(&[Change::Member { node, old: Default::default(), new: None }]));
     cluster.pass(120_000);
     assert!(cluster.pinned(2).contains(&node.0));
 }
@@ -340,7 +340,7 @@ fn a_mass_loss_stops_repair_until_they_return() {
         drop(applied);
     }
     let change = Change::Member { node: NodeId(4), old: Default::default(), new: None };
-    cluster.step(Input::Changed(&change));
+    cluster.step(Input::Changed(&[change]));
     cluster.pass(600_000);
     let loss = MassLoss { lost: 3, holders: 9 };
     assert_eq!(cluster.notes[0], Note::MassLoss(loss));

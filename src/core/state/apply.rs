@@ -1,12 +1,15 @@
 //! Applying one entry: mechanical, total, the same everywhere.
 
+use std::ops::Deref;
+
+use super::window::Recall;
 use super::{Applied, ClusterState, TokenRecord, Window};
-use crate::command::{Command, Entry, Op, Outcome, Refusal, RequestId};
+use crate::command::{Command, Entry, Op, Outcome, Placed, Refusal, RequestId};
 use crate::delta::{Change, SetHash};
 use crate::id::{Cid, ClusterId, NodeId, TokenId};
 use crate::limits;
 use crate::member::{Liveness, Member, MemberSpec, RaftStanding, Role};
-use crate::pin::{Pin, PinSpec, Replica, ReplicaReport, ReplicaState};
+use crate::pin::{Pin, PinSpec, Replica, ReplicaReport, ReplicaState, Replicas, SharedPin};
 
 /// Where an entry stands: some commands are valid only beside a Raft membership change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,10 +42,8 @@ impl ClusterState {
     }
 
     fn run(&mut self, command: &Command, standing: Standing, out: &mut Vec<Change>) -> Outcome {
-        match self.recall(command.request) {
-            Recall::Seen(outcome) => return outcome,
-            Recall::TooOld => return Outcome::Refused(Refusal::TooOld),
-            Recall::New => {}
+        if let Some(outcome) = self.recall(command.request).answer() {
+            return outcome;
         }
         let outcome = self.execute(&command.op, standing, out).unwrap_or_else(Outcome::Refused);
         self.remember(command.request, outcome.clone());
@@ -91,6 +92,7 @@ impl ClusterState {
             }
             Op::Report { node, items } => self.report(*node, items, out),
             Op::Expire => self.expire(out),
+            Op::PinMany { pins } => self.pin_many(pins, out),
         }
     }
 
@@ -224,10 +226,7 @@ impl ClusterState {
         }
         self.removed.insert(member.spec.key, node);
         if let Some(window) = self.windows.get_mut(&node) {
-            // What it asked for before is refused from now on rather than run a second time.
-            let last = window.outcomes.last_key_value().map(|(seq, _)| *seq);
-            window.floor = last.unwrap_or(window.floor).max(window.floor);
-            window.outcomes.clear();
+            window.close();
         }
         self.put_member(node, None, out);
         self.done()
@@ -241,17 +240,30 @@ impl ClusterState {
                 spec.keep_what_is_known(&pin.spec);
                 (pin.created_ms, pin.replicas.clone())
             }
-            None => (self.clock_ms, Default::default()),
+            None => (self.clock_ms, Replicas::default()),
         };
         for holder in holders {
-            if self.members.contains_key(holder) {
-                replicas.entry(*holder).or_insert_with(|| assigned(self.index));
+            if self.members.contains_key(holder) && !replicas.contains_key(holder) {
+                replicas.insert(*holder, assigned(self.index));
             }
         }
         let cid = spec.cid.clone();
         let pin = Pin { spec, created_ms, revision: self.index, replicas };
         self.put_pin(&cid, Some(pin), out);
         self.done()
+    }
+
+    fn pin_many(&mut self, pins: &[Placed], out: &mut Vec<Change>) -> Verdict {
+        if pins.len() > limits::PIN_MANY_MAX {
+            return Err(out_of_bounds("pins", "at most 1024 in one command"));
+        }
+        let mut refused = Vec::new();
+        for (at, Placed { spec, holders }) in pins.iter().enumerate() {
+            if let Err(refusal) = self.pin(spec, holders, out) {
+                refused.push((at as u32, refusal));
+            }
+        }
+        Ok(Outcome::Each { index: self.index, refused })
     }
 
     fn reassign(
@@ -266,7 +278,7 @@ impl ClusterState {
         if pin.revision != revision {
             return Err(Refusal::StaleRevision);
         }
-        let mut pin = pin.clone();
+        let mut pin = Pin::clone(pin);
         for node in remove {
             pin.replicas.remove(node);
         }
@@ -291,7 +303,7 @@ impl ClusterState {
             if current.is_none_or(|r| r.granted != item.granted || r.state == item.state) {
                 continue;
             }
-            let mut pin = pin.clone();
+            let mut pin = Pin::clone(pin);
             let replica = Replica { granted: item.granted, state: bounded(&item.state) };
             pin.replicas.insert(node, replica);
             self.put_pin(&item.cid, Some(pin), out);
@@ -339,76 +351,43 @@ impl ClusterState {
     }
 
     fn put_pin(&mut self, cid: &Cid, new: Option<Pin>, out: &mut Vec<Change>) {
-        let old = self.pins.get(cid);
+        let old = self.pins.get(cid).map(Deref::deref);
         if old == new.as_ref() {
             return;
         }
-        let change = Change::Pin { cid: cid.clone(), old: SetHash::of_pin(old), new: new.clone() };
+        let old = SetHash::of_pin(old);
+        let new = new.map(|mut pin| {
+            pin.replicas.shrink();
+            SharedPin::from(pin)
+        });
+        let change = Change::Pin { cid: cid.clone(), old, new: new.clone() };
         self.hash = change.fold(self.hash);
-        if let Some(old) = self.pins.remove(cid) {
-            self.unindex(&old);
+        if let Some(new) = &new {
+            self.index_pin(new);
         }
-        if let Some(new) = new {
-            self.index_pin(&new);
-            self.pins.insert(cid.clone(), new);
+        let before = match new.clone() {
+            Some(new) => self.pins.insert(cid.clone(), new),
+            None => self.pins.remove(cid),
+        };
+        if let Some(before) = before {
+            self.unindex(&before, new.as_deref());
         }
         out.push(change);
     }
 
-    pub(super) fn index_pin(&mut self, pin: &Pin) {
-        for node in pin.replicas.keys() {
-            self.holdings.entry(*node).or_default().insert(pin.spec.cid.clone());
-        }
-        if let Some(at_ms) = pin.spec.expires_ms {
-            self.expiries.insert((at_ms, pin.spec.cid.clone()));
-        }
-    }
-
-    fn unindex(&mut self, pin: &Pin) {
-        for node in pin.replicas.keys() {
-            if let Some(held) = self.holdings.get_mut(node) {
-                held.remove(&pin.spec.cid);
-                if held.is_empty() {
-                    self.holdings.remove(node);
-                }
-            }
-        }
-        if let Some(at_ms) = pin.spec.expires_ms {
-            self.expiries.remove(&(at_ms, pin.spec.cid.clone()));
-        }
-    }
-
     fn recall(&self, request: RequestId) -> Recall {
-        let Some(window) = self.windows.get(&request.node) else { return Recall::New };
-        if request.incarnation > window.incarnation {
-            return Recall::New;
-        }
-        if request.incarnation < window.incarnation || request.seq <= window.floor {
-            return Recall::TooOld;
-        }
-        window.outcomes.get(&request.seq).cloned().map_or(Recall::New, Recall::Seen)
+        let window = self.windows.get(&request.node);
+        window.map_or(Recall::New, |window| window.recall(request.incarnation, request.seq))
     }
 
     fn remember(&mut self, request: RequestId, outcome: Outcome) {
-        let fresh =
-            || Window { incarnation: request.incarnation, floor: 0, outcomes: Default::default() };
+        let fresh = || Window::of(request.incarnation);
         let window = self.windows.entry(request.node).or_insert_with(fresh);
         if request.incarnation > window.incarnation {
             *window = fresh();
         }
-        window.outcomes.insert(request.seq, outcome);
-        while window.outcomes.len() as u64 > limits::DEDUP_WINDOW {
-            if let Some((seq, _)) = window.outcomes.pop_first() {
-                window.floor = seq;
-            }
-        }
+        window.keep(request.seq, outcome);
     }
-}
-
-enum Recall {
-    New,
-    Seen(Outcome),
-    TooOld,
 }
 
 fn assigned(index: u64) -> Replica {

@@ -7,7 +7,7 @@ use crate::codec::{self, Kind};
 use crate::delta::SetHash;
 use crate::id::{ClusterId, NodeId, PeerKey, TokenId};
 use crate::member::Member;
-use crate::pin::Pin;
+use crate::pin::SharedPin;
 
 /// Items in one piece.
 const PIECE_ITEMS_MAX: usize = 1024;
@@ -30,7 +30,7 @@ enum Piece {
     Removed(Vec<(PeerKey, NodeId)>),
     Tokens(Vec<(TokenId, TokenRecord)>),
     Windows(Vec<(NodeId, Window)>),
-    Pins(Vec<Pin>),
+    Pins(Vec<SharedPin>),
     /// The last piece; without it the bytes were cut.
     End {
         /// BLAKE3 of all pieces before: the set hash covers members and pins only.
@@ -210,7 +210,10 @@ fn take(state: &mut ClusterState, claimed: &mut SetHash, piece: Piece) {
         Piece::Members(items) => state.members.extend(items.into_iter().map(|m| (m.id, m))),
         Piece::Removed(items) => state.removed.extend(items),
         Piece::Tokens(items) => state.tokens.extend(items),
-        Piece::Windows(items) => state.windows.extend(items),
+        Piece::Windows(items) => {
+            let weighed = |(node, window): (NodeId, Window)| (node, window.weighed());
+            state.windows.extend(items.into_iter().map(weighed));
+        }
         Piece::Pins(items) => {
             state.pins.extend(items.into_iter().map(|pin| (pin.spec.cid.clone(), pin)));
         }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Command, Entry, Op, Refusal};
+use crate::command::{Command, Entry, Op, Placed, Refusal};
 use crate::delta::Delta;
 use crate::fixture::{World, cid, pin_spec, spec};
 use crate::follow::{Scope, View};
@@ -84,6 +84,54 @@ fn a_removed_members_requests_are_not_run_a_second_time() {
     let again = apply(&mut state, request(2, 1, 1), pin_op(1, &[3]));
     assert_eq!(again, Outcome::Refused(Refusal::TooOld));
     assert!(state.pins().is_empty());
+}
+
+fn pin_many(pins: &[(u64, u16)]) -> Op {
+    let placed =
+        |(n, min): &(u64, u16)| Placed { spec: pin_spec(*n, *min, 2), holders: vec![NodeId(2)] };
+    Op::PinMany { pins: pins.iter().map(placed).collect() }
+}
+
+#[test]
+fn each_of_many_pins_takes_effect_or_is_refused_by_itself() {
+    let mut state = World::with_workers(1).state;
+    let op = pin_many(&[(1, 1), (2, 0), (3, 2)]);
+    let first = apply(&mut state, request(2, 1, 1), op.clone());
+    let Outcome::Each { index, refused } = &first else { panic!("{first:?}") };
+    assert_eq!(*index, state.index());
+    assert_eq!(refused.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1]);
+    assert_eq!(state.pins().keys().cloned().collect::<Vec<_>>(), [cid(1), cid(3)]);
+    apply(&mut state, request(1, 9, 1), Op::Unpin { cid: cid(1) });
+    assert_eq!(apply(&mut state, request(2, 1, 1), op), first);
+    assert_eq!(state.pins().len(), 1, "the retry pinned nothing again");
+}
+
+#[test]
+fn more_pins_than_a_command_may_have_are_refused_together() {
+    let mut state = World::with_workers(1).state;
+    let pins: Vec<_> = (0..=limits::PIN_MANY_MAX as u64).map(|n| (n, 1)).collect();
+    let refused = apply(&mut state, request(2, 1, 1), pin_many(&pins));
+    assert!(matches!(refused, Outcome::Refused(Refusal::OutOfBounds { .. })));
+    assert!(state.pins().is_empty());
+}
+
+#[test]
+fn what_is_remembered_of_refused_items_is_bounded_also_after_a_restart() {
+    let mut state = World::with_workers(1).state;
+    let refused: Vec<_> = (0..limits::PIN_MANY_MAX as u64).map(|n| (n, 0)).collect();
+    let fits = limits::DEDUP_WINDOW / (limits::PIN_MANY_MAX as u64 + 1);
+    for seq in 1..=fits + 1 {
+        apply(&mut state, request(2, 1, seq), pin_many(&refused));
+    }
+    let too_old = Outcome::Refused(Refusal::TooOld);
+    assert_eq!(apply(&mut state, request(2, 1, 1), pin_many(&refused)), too_old);
+    let mut loaded = ClusterState::from_bytes(&state.to_bytes()).unwrap();
+    for state in [&mut state, &mut loaded] {
+        apply(state, request(2, 1, fits + 2), pin_many(&refused));
+        assert_eq!(apply(state, request(2, 1, 2), pin_many(&refused)), too_old);
+        assert_ne!(apply(state, request(2, 1, 3), pin_many(&refused)), too_old);
+    }
+    assert_eq!(loaded.to_bytes(), state.to_bytes());
 }
 
 #[test]
