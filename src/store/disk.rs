@@ -7,6 +7,8 @@
 mod aligned;
 #[cfg(any(test, feature = "testkit"))]
 pub mod contract;
+#[cfg(any(test, feature = "power-loss"))]
+mod power_loss;
 mod real;
 #[cfg(any(test, feature = "testkit"))]
 mod sim;
@@ -16,6 +18,8 @@ use std::io;
 use std::sync::Arc;
 
 pub use aligned::{ALIGN_BYTES, AlignedBuf, align_up};
+#[cfg(any(test, feature = "power-loss"))]
+pub use power_loss::{Landing, PowerLossDisk};
 pub use real::RealDisk;
 #[cfg(any(test, feature = "testkit"))]
 pub use sim::{Aftermath, CrashReport, Full, Loss, SimDisk};
