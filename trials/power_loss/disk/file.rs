@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ipfs_kit_store::disk::{DiskError, DiskErrorKind, DiskFile};
+
 use super::luck::Luck;
-use crate::disk::{DiskError, DiskErrorKind, DiskFile};
 
 /// Bytes of one file that are kept; beyond that the oldest land, as they do on a busy machine.
 const KEPT_BYTES_MAX: usize = 64 << 20;

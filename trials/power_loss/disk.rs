@@ -1,5 +1,5 @@
 //! A real disk on which a killed process loses what a power cut would take: bytes that were not synced, and
-//! names whose folder was not. For test builds; the kernel's page cache hides a missing sync otherwise.
+//! names whose folder was not. The kernel's page cache hides a missing sync otherwise.
 //!
 //! What is not synced stays in this process. As on a real disk a part of it may land before: by chance, in
 //! order, the last write torn at a sector. Files and folders whose names are not durable really lie in a
@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{
+use ipfs_kit_store::disk::{
     Disk, DiskError, DiskFile, DiskLock, Io, Listed, ListedKind, Open, RealDisk, Space, check_path,
     join, parent_of,
 };

@@ -1,7 +1,8 @@
 //! The disk keeps the contract, and whoever comes after a kill finds what was synced and no more.
 
+use ipfs_kit_store::disk::contract;
+
 use super::*;
-use crate::disk::contract;
 
 const SEED: u64 = 11;
 
