@@ -23,7 +23,7 @@ use ipfs_kit_core::member::{HoldPolicy, MemberSpec, Role};
 use ipfs_kit_core::replication;
 use ipfs_kit_core::token::JoinToken;
 use ipfs_kit_net as net;
-use ipfs_kit_store::disk::{Disk, RealDisk};
+use ipfs_kit_store::disk::{Disk, DiskError, RealDisk};
 use ipfs_kit_store::files::{FileError, read_bounded, write_atomic};
 use ipfs_kit_store::folder::{Expect, Folder, FolderError};
 
@@ -38,6 +38,14 @@ use crate::http::folder::{self as api_folder, ApiToken};
 use crate::http::{self, BindError, Exposure, Listener, MetricsAccess};
 
 pub mod secrets;
+
+/// Makes the disk of a node's folder.
+pub type DiskMaker = fn(&Path) -> Result<Arc<dyn Disk>, DiskError>;
+
+/// The disk that the folder lies on.
+pub fn real_disk(folder: &Path) -> Result<Arc<dyn Disk>, DiskError> {
+    Ok(Arc::new(RealDisk::new(folder)?))
+}
 
 /// The node's secret key: 64 hexadecimal digits, readable by its owner only.
 pub const KEY_FILE: &str = "identity.key";
@@ -158,7 +166,7 @@ pub enum Place {
 /// Makes a new node's folder. Everything is checked before anything is written.
 pub fn init(settings: &Settings, place: &Place, config: &str) -> Result<PeerKey, EngineError> {
     let folder = &settings.folder;
-    let disk = open_disk(folder)?;
+    let disk = open_disk(folder, real_disk)?;
     let _folder = open_folder(folder, Arc::clone(&disk), Expect::New)?;
     let keypair = net::Keypair::generate()
         .map_err(|error| file_error(folder.join(KEY_FILE), io::Error::other(error)))?;
@@ -207,9 +215,9 @@ impl Running {
 }
 
 /// Starts the node of a folder; must run within a `LocalSet`, on a runtime with worker threads.
-pub async fn start(settings: &Settings) -> Result<Running, EngineError> {
+pub async fn start(settings: &Settings, disk: DiskMaker) -> Result<Running, EngineError> {
     let folder = settings.folder.clone();
-    let disk = open_disk(&folder)?;
+    let disk = open_disk(&folder, disk)?;
     let lock = open_folder(&folder, Arc::clone(&disk), Expect::Existing)?;
     secrets::refuse_exposed(&folder)?;
     let keypair = read_key(&folder.join(KEY_FILE))?;
@@ -517,12 +525,11 @@ fn api_interface(settings: &Settings, first: Listener, token: ApiToken) -> Inter
     })
 }
 
-fn open_disk(folder: &Path) -> Result<Arc<dyn Disk>, EngineError> {
-    let disk = RealDisk::new(folder).map_err(|source| EngineError::Folder {
+fn open_disk(folder: &Path, disk: DiskMaker) -> Result<Arc<dyn Disk>, EngineError> {
+    disk(folder).map_err(|source| EngineError::Folder {
         path: folder.to_owned(),
         source: FolderError::Disk(source),
-    })?;
-    Ok(Arc::new(disk))
+    })
 }
 
 fn open_folder(path: &Path, disk: Arc<dyn Disk>, expect: Expect) -> Result<Folder, EngineError> {

@@ -1,4 +1,4 @@
-//! A whole cluster on this machine, each node a process of its own: for `demo` and `up --dev`.
+//! A whole cluster on this machine, each node a process of its own: for `demo`, `up --dev` and the trials.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,19 @@ pub enum Timing {
     Brisk,
 }
 
+/// Where nodes listen for members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Addresses {
+    /// At a port that the kernel chooses at every start.
+    #[default]
+    Any,
+    /// Each at a loopback address of its own, so that all may stop at once and find each other again.
+    Fixed,
+}
+
+/// The port of fixed addresses.
+const FIXED_PORT: u16 = 4701;
+
 /// One node, a process of its own.
 pub struct LocalNode {
     /// Its name.
@@ -57,25 +70,53 @@ pub struct LocalNode {
     child: Option<Child>,
 }
 
+impl LocalNode {
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref()?.id()
+    }
+}
+
 /// A cluster of processes in folders under one temporary folder.
 pub struct LocalCluster {
     base: Option<tempfile::TempDir>,
+    program: PathBuf,
+    addresses: Addresses,
     nodes: Vec<LocalNode>,
     extra: Vec<Flag>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl LocalCluster {
-    /// An empty cluster in a new folder.
+    /// An empty cluster of this very program in a new folder.
     pub fn new() -> Result<Self, CliError> {
+        let program = std::env::current_exe()
+            .map_err(|error| CliError::new("E_START", "can't find the program").because(&error))?;
+        Self::of(program, Addresses::Any)
+    }
+
+    /// An empty cluster of a given program in a new folder.
+    pub fn of(program: PathBuf, addresses: Addresses) -> Result<Self, CliError> {
         let base = tempfile::Builder::new().prefix("ipfs-kit-").tempdir().map_err(|error| {
             CliError::new("E_IO", "can't make a temporary folder").because(&error)
         })?;
-        Ok(Self { base: Some(base), nodes: Vec::new(), extra: Vec::new() })
+        let (nodes, extra, variables) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { base: Some(base), program, addresses, nodes, extra, variables })
     }
 
     /// Settings for every node made from now on.
     pub fn set(&mut self, path: &'static str, value: &str) {
         self.extra.push(Flag { path, name: "the cluster's own setting", value: value.to_owned() });
+    }
+
+    /// A variable in the environment of every process started from now on.
+    pub fn set_variable(&mut self, name: &'static str, value: &str) {
+        self.variables.push((name, value.to_owned()));
     }
 
     /// Where everything is.
@@ -145,7 +186,7 @@ impl LocalCluster {
             ("folder", folder.to_string_lossy().into_owned()),
             ("role", role.to_string()),
             ("name", name.to_owned()),
-            ("listen", "127.0.0.1:0".to_owned()),
+            ("listen", self.listen_of(self.nodes.len())),
             ("api.listen", "127.0.0.1:0".to_owned()),
             ("pins.replicas_min", "2".to_owned()),
             ("pins.replicas_max", "2".to_owned()),
@@ -175,14 +216,21 @@ impl LocalCluster {
         Ok(())
     }
 
+    /// Two clusters of different processes never meet.
+    fn listen_of(&self, at: usize) -> String {
+        let [.., high, low] = std::process::id().to_be_bytes();
+        match self.addresses {
+            Addresses::Any => "127.0.0.1:0".to_owned(),
+            Addresses::Fixed => format!("127.{}.{low}.{}:{FIXED_PORT}", high | 128, at + 1),
+        }
+    }
+
     /// Starts a node's process.
     pub fn spawn(&mut self, at: usize) -> Result<(), CliError> {
         let node = &mut self.nodes[at];
         let failed = |what: &str, error: &std::io::Error| {
             CliError::new("E_START", format!("{what} of {}", node.name)).because(error)
         };
-        let program =
-            std::env::current_exe().map_err(|error| failed("can't find the program", &error))?;
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -191,13 +239,15 @@ impl LocalCluster {
         // A stale address would be taken for the new run's.
         let _ = crate::http::folder::remove_address(&node.folder);
         let out = log.try_clone().map_err(|error| failed("can't write the log", &error))?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("IPFS_KIT_") {
                 command.env_remove(name);
             }
         }
+        let variables = self.variables.iter().map(|(name, value)| (name, value));
         let child = command
+            .envs(variables)
             .arg("--folder")
             .arg(&node.folder)
             .arg("up")
@@ -252,8 +302,7 @@ impl LocalCluster {
 
     /// A client of one node.
     pub fn client(&self, at: usize) -> Result<Client, CliError> {
-        let folder: OsString = self.nodes[at].folder.clone().into();
-        Client::open(&Globals { folder: Some(folder), ..Globals::default() })
+        client_of(&self.nodes[at].folder)
     }
 
     /// A client of any master that runs.
@@ -333,11 +382,28 @@ impl LocalCluster {
 
     /// kill -9.
     pub async fn kill(&mut self, at: usize) -> Result<(), CliError> {
-        let Some(mut child) = self.nodes[at].child.take() else { return Ok(()) };
-        child.kill().await.map_err(|error| {
-            CliError::new("E_INTERNAL", format!("can't kill {}", self.nodes[at].name))
-                .because(&error)
-        })
+        self.kill_at_once(&[at]).await
+    }
+
+    /// kill -9 of several nodes, none of which notices the end of another.
+    pub async fn kill_at_once(&mut self, victims: &[usize]) -> Result<(), CliError> {
+        let mut dying = Vec::new();
+        for at in victims {
+            let node = &mut self.nodes[*at];
+            let Some(mut child) = node.child.take() else { continue };
+            let killed = child.start_kill();
+            dying.push((node.name.clone(), child, killed));
+        }
+        for (name, mut child, killed) in dying {
+            let ended = match killed {
+                Ok(()) => child.wait().await.map(drop),
+                Err(error) => Err(error),
+            };
+            ended.map_err(|error| {
+                CliError::new("E_INTERNAL", format!("can't kill {name}")).because(&error)
+            })?;
+        }
+        Ok(())
     }
 
     /// What users need to talk to the nodes.
@@ -386,6 +452,12 @@ impl LocalCluster {
         }
         self.base.take().map(tempfile::TempDir::keep).unwrap_or_default()
     }
+}
+
+/// A client of the node in a folder.
+pub fn client_of(folder: &Path) -> Result<Client, CliError> {
+    let folder: OsString = folder.to_owned().into();
+    Client::open(&Globals { folder: Some(folder), ..Globals::default() })
 }
 
 fn describe(node: &NodeInfo) -> String {

@@ -14,12 +14,13 @@ use super::log;
 use super::output::Output;
 use crate::adapters::service_manager::ServiceManager;
 use crate::config;
-use crate::engine::{self, Running};
+use crate::engine::{self, DiskMaker, Running};
 
 /// Runs the command; must run within a `LocalSet`.
 pub async fn run(
     globals: &Globals,
     args: &UpArgs,
+    disk: DiskMaker,
     output: &mut Output<impl Write>,
 ) -> Result<Done, Halt> {
     if args.dev {
@@ -46,7 +47,7 @@ pub async fn run(
     let running = tokio::select! {
         biased;
         () = stop.received() => return Ok(Done::Fully),
-        started = engine::start(&loaded.settings) => started.map_err(|error| engine_error(&error))?,
+        started = engine::start(&loaded.settings, disk) => started.map_err(|error| engine_error(&error))?,
     };
     announce(&running, output)?;
     let manager = ServiceManager::of_process();

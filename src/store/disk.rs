@@ -69,7 +69,8 @@ impl DiskError {
     }
 
     /// Classifies an I/O error; a caller that syncs overrides the kind with `Sync`.
-    pub(crate) fn new(op: &'static str, path: &str, source: io::Error) -> Self {
+    #[must_use]
+    pub fn new(op: &'static str, path: &str, source: io::Error) -> Self {
         let kind = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskErrorKind::Full,
             io::ErrorKind::ReadOnlyFilesystem => DiskErrorKind::ReadOnly,
@@ -79,7 +80,9 @@ impl DiskError {
         Self { kind, op, path: path.to_owned(), source }
     }
 
-    pub(crate) fn with_kind(mut self, kind: DiskErrorKind) -> Self {
+    /// The same, as another kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: DiskErrorKind) -> Self {
         self.kind = kind;
         self
     }
@@ -204,17 +207,22 @@ pub fn create_dir_durable(disk: &dyn Disk, dir: &str) -> Result<(), DiskError> {
 }
 
 /// The folder part of a path; empty for a name in the root.
-pub(crate) fn parent_of(path: &str) -> &str {
+#[must_use]
+pub fn parent_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
 /// Joins a folder and a name; the root folder is the empty path.
-pub(crate) fn join(dir: &str, name: &str) -> String {
+#[must_use]
+pub fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }
 
-/// Refuses paths that could leave the root.
-pub(crate) fn check_path(op: &'static str, path: &str) -> Result<(), DiskError> {
+/// Refuses paths that could leave the root, for whoever implements [`Disk`].
+///
+/// # Errors
+/// The path is not relative and plain; the error names `op`.
+pub fn check_path(op: &'static str, path: &str) -> Result<(), DiskError> {
     let fine = path.is_empty()
         || path.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'));
     if fine {
