@@ -498,9 +498,8 @@ fn api_interface(settings: &Settings, first: Listener, token: ApiToken) -> Inter
                 ctx.ready();
                 let serving = tokio::spawn(http::serve(listener, router, ctx.stopped()));
                 match serving.await {
-                    Ok(Ok(())) if ctx.is_stopped() => Ok(()),
-                    Ok(Ok(())) => Err(Fault::new("api", "the API ended by itself")),
-                    Ok(Err(error)) => Err(error.into()),
+                    Ok(()) if ctx.is_stopped() => Ok(()),
+                    Ok(()) => Err(Fault::new("api", "the API ended by itself")),
                     Err(error) => Err(error.into()),
                 }
             }

@@ -2,6 +2,7 @@
 //! watches over the node: `/healthz`, `/readyz`, `/metrics`.
 
 pub mod codes;
+mod connections;
 mod dag;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -19,5 +20,6 @@ pub mod tarball;
 mod upload;
 pub mod wire;
 
-pub use listener::{BindError, Connection, Exposure, Listener};
-pub use server::{MetricsAccess, router, serve};
+pub use connections::serve;
+pub use listener::{BindError, Exposure, Listener};
+pub use server::{MetricsAccess, router};
