@@ -88,8 +88,8 @@ pub enum EngineError {
     /// What the node remembers can't be read.
     #[error("what the node remembers can't be read")]
     Journal(#[from] JournalError),
-    /// A small file can't be read.
-    #[error("a small file of the node can't be read")]
+    /// A small file can't be read or written.
+    #[error("a small file in the node's folder can't be used")]
     SmallFile(#[from] FileError),
     /// The address can't be listened on: in use, or not of this machine.
     #[error("{address} can't be listened on")]
