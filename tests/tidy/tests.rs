@@ -108,11 +108,23 @@ fn documents_name_no_machine() {
     none(violations);
 }
 
-/// The rows of the tables of a document: their cells.
+/// The rows of those tables of a document whose last column is `tests`: their cells.
 fn rows(text: &str) -> Vec<(usize, Vec<&str>)> {
-    let rows = text.lines().enumerate().filter(|(_, line)| line.starts_with("| "));
-    rows.map(|(at, line)| (at + 1, line.trim_matches('|').split('|').map(str::trim).collect()))
-        .collect()
+    let mut wanted = None;
+    let mut rows = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        if !line.starts_with('|') {
+            wanted = None;
+            continue;
+        }
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        match wanted {
+            None => wanted = Some(cells.last() == Some(&"tests")),
+            Some(true) if !line.starts_with("|-") => rows.push((at + 1, cells)),
+            Some(_) => {}
+        }
+    }
+    rows
 }
 
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
@@ -127,9 +139,6 @@ fn check_bad_input(text: &str, tests: &[String], codes: &str) -> Vec<Violation> 
             violations.push(Violation { path: "docs/bad-input.md".into(), line, rule });
         };
         let last = *cells.last().unwrap_or(&"");
-        if last == "tests" {
-            continue;
-        }
         let named: Vec<&str> = quoted(last).filter(|name| !name.ends_with(".sh")).collect();
         if named.is_empty() && last != "the same" {
             broken("a row names the test that shows it".to_owned());
@@ -177,7 +186,7 @@ fn a_row_without_its_test_is_noticed() {
         tests_of("#[test]\nfn there() {}\nfn helper() {}\n#[tokio::test]\nasync fn too() {}\n");
     assert_eq!(tests, ["there", "too"]);
     let table = "| input | code | tests |\n|---|---|---|\n| a | `E_A` | `there`, `too` |\n\
-                 | b | - | the same |\n| c | `E_B` | `helper` |\n| d | - | soon |\n";
+                 | b | - | the same |\n| c | `E_B` | `helper` |\n| d | - | soon |\n\n| other | table |\n|---|---|\n| e | f |\n";
     let found = check_bad_input(table, &tests, "code(\"E_A\", \"a\")");
     let lines: Vec<usize> = found.iter().map(|violation| violation.line).collect();
     assert_eq!(lines, [5, 5, 6]);
