@@ -25,6 +25,7 @@ pub mod id;
 pub mod index;
 pub mod invariant;
 pub mod limits;
+pub mod masters_clock;
 pub mod member;
 pub mod metrics;
 pub mod ops;
