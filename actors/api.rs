@@ -250,9 +250,9 @@ pub enum ImportError {
         source: std::io::Error,
     },
     /// The tree breaks a rule: names, sizes, order.
-    #[error("{path}: {reason}")]
+    #[error("{}{reason}", at(path))]
     Invalid {
-        /// Which entry.
+        /// Which entry; empty where the reason names it.
         path: String,
         /// Which rule.
         reason: String,
@@ -268,4 +268,8 @@ pub enum ImportError {
     /// Nobody waits for it any more.
     #[error("the import was cancelled")]
     Cancelled,
+}
+
+fn at(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!("{path}: ") }
 }

@@ -143,7 +143,8 @@ async fn deadline(timeout: Option<Duration>) {
 
 fn interrupted(signal: std::io::Result<()>) -> CliError {
     match signal {
-        Ok(()) => CliError::new("E_INTERRUPTED", "interrupted"),
+        Ok(()) => CliError::new("E_INTERRUPTED", "interrupted")
+            .hint("an add or import leaves nothing behind; what a call began may still happen"),
         Err(error) => CliError::new("E_INTERNAL", "cannot listen for signals").because(&error),
     }
 }

@@ -98,8 +98,8 @@ pub enum EngineError {
     /// What the node remembers can't be read.
     #[error("what the node remembers can't be read")]
     Journal(#[from] JournalError),
-    /// A small file can't be read.
-    #[error("a small file of the node can't be read")]
+    /// A small file can't be read or written.
+    #[error("a small file in the node's folder can't be used")]
     SmallFile(#[from] FileError),
     /// The address can't be listened on: in use, or not of this machine.
     #[error("{address} can't be listened on")]
@@ -514,9 +514,8 @@ fn api_interface(settings: &Settings, first: Listener, token: ApiToken) -> Inter
                 ctx.ready();
                 let serving = tokio::spawn(http::serve(listener, router, ctx.stopped()));
                 match serving.await {
-                    Ok(Ok(())) if ctx.is_stopped() => Ok(()),
-                    Ok(Ok(())) => Err(Fault::new("api", "the API ended by itself")),
-                    Ok(Err(error)) => Err(error.into()),
+                    Ok(()) if ctx.is_stopped() => Ok(()),
+                    Ok(()) => Err(Fault::new("api", "the API ended by itself")),
                     Err(error) => Err(error.into()),
                 }
             }

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod codes;
+mod connections;
 mod dag;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -21,5 +22,6 @@ pub mod tarball;
 mod upload;
 pub mod wire;
 
-pub use listener::{BindError, Connection, Exposure, Listener};
-pub use server::{MetricsAccess, router, serve};
+pub use connections::serve;
+pub use listener::{BindError, Exposure, Listener};
+pub use server::{MetricsAccess, router};

@@ -5,6 +5,7 @@
 //! the log is, so a cluster without gossip still converges.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Handler, Message, ResponseFuture, SpawnHandle};
@@ -23,6 +24,7 @@ use crate::cluster_manager::coordination::{Coordination, Submit};
 use crate::cluster_manager::state_sync::StateSync;
 use crate::consensus::ConsensusHandle;
 use crate::events::{BeaconHeard, ConnectionChanged, LeadershipChanged, ViewMoved};
+use crate::ports::Clock;
 use crate::rpc::{Rpc, RpcError, unexpected};
 use crate::shared::{Shared, SharedView};
 use crate::supervised;
@@ -60,6 +62,8 @@ pub struct Deps {
     pub failure: failure::Config,
     /// Typed calls.
     pub rpc: Rpc,
+    /// What heartbeats say of this node's wall clock.
+    pub clock: Arc<dyn Clock>,
     /// This node's view.
     pub view: SharedView,
     /// Consensus, where it runs here.
@@ -77,7 +81,7 @@ pub struct Deps {
     /// An address of this node at which others can't reach it; shown to users.
     pub unreachable: Shared<Option<(String, String)>>,
     /// Called once when this node must stop.
-    pub expelled: std::sync::Arc<dyn Fn(Expelled) + Send + Sync>,
+    pub expelled: Arc<dyn Fn(Expelled) + Send + Sync>,
     /// The leader as last heard of.
     pub leader_hint: Shared<Option<NodeId>>,
     /// When another member last accepted this run: as its leader, or by following this one.
@@ -96,7 +100,7 @@ pub struct Session {
 }
 
 /// Where reports of holders go on the leader.
-pub type OutcomeSink = std::sync::Arc<dyn Fn(NodeId, Vec<ReplicaReport>) + Send + Sync>;
+pub type OutcomeSink = Arc<dyn Fn(NodeId, Vec<ReplicaReport>) + Send + Sync>;
 
 /// What the leader has heard of a member.
 #[derive(Clone, Debug)]
@@ -266,6 +270,7 @@ impl Monitoring {
             incarnation: self.deps.incarnation,
             spec: self.deps.spec.read(Clone::clone),
             index: self.deps.view.read(View::index),
+            wall_ms: self.deps.clock.wall_ms(),
             usage: self.deps.usage.read(|usage| *usage),
             reports: sent.clone(),
         };
@@ -331,6 +336,7 @@ impl Monitoring {
         if node != self.deps.node {
             self.note_accepted();
         }
+        self.deps.consensus.hear_clock(node, heartbeat.wall_ms);
         if differs(&member, &heartbeat.spec) {
             self.submit(Op::Register { node, spec: heartbeat.spec.clone() });
         }
@@ -483,6 +489,7 @@ impl Handler<LeadershipChanged> for Monitoring {
             self.beat(ctx);
         } else if !changed.leading && was {
             self.deps.heard.write(BTreeMap::clear);
+            self.deps.consensus.forget_clocks();
             self.drive(ctx, failure::Input::LostLeadership);
         }
     }

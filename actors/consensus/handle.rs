@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use ipfs_kit_core::command::{Command, Outcome};
 use ipfs_kit_core::id::NodeId;
+use ipfs_kit_core::masters_clock::MastersClock;
 use ipfs_kit_core::proto::Response;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::shared::{Shared, SharedState};
 
@@ -131,6 +133,9 @@ pub struct ConsensusHandle {
     /// Masters that this node, while it leads, takes out of Raft although the state says nothing of it
     /// yet.
     stepping_down: Shared<BTreeSet<NodeId>>,
+    masters_clock: Shared<MastersClock>,
+    /// Where the monotone time of that clock begins.
+    since: Instant,
 }
 
 /// While it lives, a leader on this node takes a master out of Raft and keeps it out.
@@ -151,7 +156,35 @@ impl ConsensusHandle {
     /// A handle to a task that does not run yet.
     pub fn new(state: SharedState) -> Self {
         let (inbox, glance) = (Shared::new(None), Shared::new(RaftGlance::default()));
-        Self { inbox, state, glance, stepping_down: Shared::new(BTreeSet::new()) }
+        let masters_clock = Shared::new(MastersClock::default());
+        let (stepping_down, since) = (Shared::new(BTreeSet::new()), Instant::now());
+        Self { inbox, state, glance, stepping_down, masters_clock, since }
+    }
+
+    /// A heartbeat came, with what its sender's wall clock shows.
+    pub(crate) fn hear_clock(&self, node: NodeId, wall_ms: u64) {
+        let now_ms = self.monotone_ms();
+        self.masters_clock.write(|clock| clock.hear(node, wall_ms, now_ms));
+    }
+
+    /// Another leads: what was heard of clocks was heard long ago when this node leads again.
+    pub(crate) fn forget_clocks(&self) {
+        self.masters_clock.write(MastersClock::forget);
+    }
+
+    /// The time to stamp into entries, where this node's own clock shows `wall_ms`.
+    pub(crate) fn stamp(
+        &self,
+        own: NodeId,
+        wall_ms: u64,
+        masters: impl IntoIterator<Item = NodeId>,
+    ) -> u64 {
+        let now_ms = self.monotone_ms();
+        self.masters_clock.read(|clock| clock.stamp(own, wall_ms, masters, now_ms))
+    }
+
+    fn monotone_ms(&self) -> u64 {
+        self.since.elapsed().as_millis() as u64
     }
 
     /// Takes a master out of Raft for another role; it is back when this is dropped before the role is

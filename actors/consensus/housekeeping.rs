@@ -49,11 +49,18 @@ impl Task {
         Ok(())
     }
 
+    /// The masters' time, for an entry.
+    fn stamp_ms(&self) -> u64 {
+        let masters = self.conf.voters.iter().map(|voter| NodeId(voter.get()));
+        self.deps.handle.stamp(self.deps.node, self.deps.clock.wall_ms(), masters)
+    }
+
     pub(super) fn propose_waiting(&mut self) -> Result<(), ConsensusError> {
         if !self.requests.has_queued() {
             return Ok(());
         }
-        let entries = self.requests.take_entries(self.deps.clock.wall_ms());
+        let stamped_ms = self.stamp_ms();
+        let entries = self.requests.take_entries(stamped_ms);
         let entries: Vec<Bytes> = entries.into_iter().map(Bytes::from).collect();
         if entries.is_empty() {
             return Ok(());
@@ -156,7 +163,7 @@ impl Task {
                 },
             })
             .collect();
-        let entry = Entry { stamped_ms: self.deps.clock.wall_ms(), commands };
+        let entry = Entry { stamped_ms: self.stamp_ms(), commands };
         self.membership_asked += 1;
         let run = u128::from(self.deps.incarnation.0) << 64;
         let request = raft::RequestId(run | self.membership_asked);

@@ -280,6 +280,7 @@ impl ClusterPart {
                 proposal_timeout_ms: 2_000,
             },
             rpc: rpc.clone(),
+            clock: Arc::clone(&world.clock),
             view: view.clone(),
             consensus: handle.clone(),
             coordination: refs.coordination.clone(),

@@ -259,7 +259,8 @@ fn import_failure(error: &ImportError) -> Failure {
     match error {
         ImportError::Read { .. } => failure("E_READ", message)
             .hint("nothing was pinned; add again once the file can be read"),
-        ImportError::Invalid { .. } => failure("E_INVALID_TREE", message),
+        ImportError::Invalid { .. } => failure("E_INVALID_TREE", message)
+            .hint("rename it or leave it out (--ignore); nothing was added"),
         ImportError::Store { code: "E_FULL", .. } => failure("E_FULL", message)
             .hint("unpin something, free the disk, or change storage.max or storage.reserve; nothing was pinned"),
         ImportError::Store { code, .. } => failure(code, message)

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use ipfs_kit_actors::journal::JournalError;
 use ipfs_kit_actors::membership::JoinFailure;
 use ipfs_kit_actors::node::StartError;
 use ipfs_kit_store::blocks::{LeaseError, OpenError};
@@ -18,6 +19,10 @@ use crate::http::BindError;
 /// What to do about two nodes with one identity.
 pub const COPIED: &str = "let one of the two run; a copied folder is no new node: \
                           make one with ipfs-kit --folder NEW init";
+
+/// What to do about a folder that the node can't use.
+const WRITABLE: &str = "the folder and all in it must belong to the user who runs the node, be writable, and \
+                        lie on a disk that is well; nothing was changed";
 
 /// The user's form of an engine's error.
 pub fn engine_error(error: &EngineError) -> CliError {
@@ -57,6 +62,10 @@ pub fn engine_error(error: &EngineError) -> CliError {
         ),
         EngineError::Network(_) => ("E_NETWORK", None),
         EngineError::Malformed { .. } => ("E_CORRUPT", None),
+        EngineError::SmallFile(FileError::Disk(_))
+        | EngineError::Journal(
+            JournalError::Disk(_) | JournalError::File(FileError::Disk(_)),
+        ) => ("E_STORE", Some(WRITABLE.into())),
         EngineError::Journal(_) | EngineError::SmallFile(_) => {
             ("E_CORRUPT", Some("restore the folder, or join anew with a new folder".into()))
         }
@@ -153,6 +162,6 @@ fn folder_hint(error: &FolderError, folder: &str) -> (&'static str, Option<Strin
             ("E_VERSION", Some("use the program that wrote it, or a newer one".into()))
         }
         FolderError::BadVersion => ("E_CORRUPT", None),
-        FolderError::Disk(_) => ("E_IO", None),
+        FolderError::Disk(_) => ("E_STORE", Some(WRITABLE.into())),
     }
 }

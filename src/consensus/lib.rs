@@ -38,6 +38,8 @@ mod reads;
 mod snapshot;
 mod status;
 mod storage;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod timeout;
 mod transfers;
 mod wire;

@@ -9,7 +9,7 @@ use crate::pin::{PinSpec, ReplicaReport};
 /// One log entry: commands in order, and the leader's clock.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct Entry {
-    /// The leader's wall clock when it proposed, in milliseconds. Committed time is the largest stamp so
+    /// The masters' time when it was proposed, as the leader knew it, in milliseconds. Committed time is the largest stamp so
     /// far, so a leader whose clock is behind can't turn it back. 0: the leader stamps nothing.
     pub stamped_ms: u64,
     /// What to do, in this order.

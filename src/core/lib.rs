@@ -26,6 +26,7 @@ pub mod id;
 pub mod index;
 pub mod invariant;
 pub mod limits;
+pub mod masters_clock;
 pub mod member;
 pub mod metrics;
 pub mod ops;

@@ -86,6 +86,8 @@ pub struct Heartbeat {
     pub spec: MemberSpec,
     /// Where its view is.
     pub index: u64,
+    /// What its wall clock shows, in milliseconds; the masters' clocks say together what time it is.
+    pub wall_ms: u64,
     /// What it stores.
     pub usage: Usage,
     /// Outcomes that no delta has confirmed yet; the repair path of the gossiped ones.

@@ -1,23 +1,19 @@
-//! Where the API listens: a loopback address or a unix socket, with a bound on connections.
+//! Where the API listens: a loopback address or a unix socket.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::address::Host;
 use crate::config::{ApiAddress, HostPort};
 
-/// Connections at a time; more wait unaccepted.
-const CONNECTIONS_MAX: usize = 256;
 /// Pause after a failed accept, as when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,7 +56,6 @@ pub enum BindError {
 pub struct Listener {
     socket: Socket,
     address: ApiAddress,
-    slots: Arc<Semaphore>,
 }
 
 enum Socket {
@@ -82,12 +77,35 @@ impl Listener {
                 ApiAddress::Tcp(HostPort { host: Host::Ip(bound.ip()), port: bound.port() })
             }
         };
-        Ok(Self { socket, address, slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)) })
+        Ok(Self { socket, address })
     }
 
     /// Where it listens, with the port that the kernel chose.
     pub fn address(&self) -> &ApiAddress {
         &self.address
+    }
+
+    /// The next connection. Failures are waited out: they are about others, or about a shortage.
+    pub(super) async fn accept(&mut self) -> Connection {
+        loop {
+            let accepted = match &self.socket {
+                Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                    // Answers are small and written at once; waiting for more only delays them.
+                    let _ = stream.set_nodelay(true);
+                    Connection::Tcp(stream)
+                }),
+                Socket::Unix { listener, .. } => {
+                    listener.accept().await.map(|(stream, _)| Connection::Unix(stream))
+                }
+            };
+            match accepted {
+                Ok(connection) => return connection,
+                Err(error) => {
+                    tracing::warn!(%error, "the API could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
     }
 }
 
@@ -145,46 +163,8 @@ fn refused(address: &ApiAddress, source: io::Error) -> BindError {
     }
 }
 
-impl axum::serve::Listener for Listener {
-    type Io = Connection;
-    type Addr = ();
-
-    async fn accept(&mut self) -> (Connection, ()) {
-        let slots = Arc::clone(&self.slots);
-        let slot = slots.acquire_owned().await.expect("the semaphore is never closed");
-        loop {
-            let accepted = match &self.socket {
-                Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                    // Answers are small and written at once; waiting for more only delays them.
-                    let _ = stream.set_nodelay(true);
-                    Stream::Tcp(stream)
-                }),
-                Socket::Unix { listener, .. } => {
-                    listener.accept().await.map(|(stream, _)| Stream::Unix(stream))
-                }
-            };
-            match accepted {
-                Ok(stream) => return (Connection { stream, _slot: slot }, ()),
-                Err(error) => {
-                    tracing::warn!(%error, "the API could not accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// An accepted connection; its slot is free again when it is dropped.
-pub struct Connection {
-    stream: Stream,
-    _slot: OwnedSemaphorePermit,
-}
-
-enum Stream {
+/// An accepted connection.
+pub(super) enum Connection {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -192,9 +172,9 @@ enum Stream {
 /// Calls the method on whichever stream it is.
 macro_rules! on_stream {
     ($self:ident, $method:ident($($argument:expr),*)) => {
-        match &mut $self.get_mut().stream {
-            Stream::Tcp(stream) => Pin::new(stream).$method($($argument),*),
-            Stream::Unix(stream) => Pin::new(stream).$method($($argument),*),
+        match $self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            Self::Unix(stream) => Pin::new(stream).$method($($argument),*),
         }
     };
 }

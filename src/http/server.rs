@@ -1,8 +1,6 @@
 //! The router: authentication, the unary calls of `/api/v1`, errors in one form.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -18,7 +16,6 @@ use ipfs_kit_core::ops;
 use serde::Serialize;
 
 use super::folder::ApiToken;
-use super::listener::Listener;
 use super::meter::{self, Meter};
 use super::{codes, dag, metrics, pins, probes, streams, wire};
 
@@ -79,15 +76,6 @@ pub fn router(node: Arc<dyn Node>, token: ApiToken, access: MetricsAccess) -> Ro
         .merge(open)
         .layer(middleware::from_fn_with_state(api.meter.clone(), meter::count))
         .with_state(api)
-}
-
-/// Serves until `stop` completes, then lets the requests in flight finish. Dropping the future ends them.
-pub async fn serve(
-    listener: Listener,
-    router: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 
 async fn authenticate(State(api): State<Api>, request: Request, next: Next) -> Response {

@@ -20,7 +20,7 @@ use crate::error::CallError;
 use crate::frame::{self, FrameError};
 use crate::identity::PeerKey;
 
-mod serve;
+pub(crate) mod serve;
 
 pub(crate) use serve::{CallServer, serve};
 

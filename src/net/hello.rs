@@ -60,7 +60,7 @@ pub(crate) enum Standing {
 }
 
 impl Hello {
-    fn encode(&self) -> [u8; HELLO_LEN] {
+    pub(crate) fn encode(&self) -> [u8; HELLO_LEN] {
         let mut bytes = [0; HELLO_LEN];
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4..20].copy_from_slice(&self.cluster_id.0);

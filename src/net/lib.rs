@@ -48,6 +48,8 @@ mod redial;
 mod registry;
 mod streams;
 mod tasks;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use addr::{AddrError, Host, NetAddr};
 pub use calls::{CallClass, InboundCall, NobodyWaits, Reply};

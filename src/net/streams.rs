@@ -61,7 +61,7 @@ impl ProtoNames {
         Self { call: name("call"), raft: name("raft"), feed: name("feed") }
     }
 
-    fn name(&self, proto: Proto) -> StreamProtocol {
+    pub(crate) fn name(&self, proto: Proto) -> StreamProtocol {
         match proto {
             Proto::Hello => StreamProtocol::new("/ipfs-kit/hello/1"),
             Proto::Join => StreamProtocol::new("/ipfs-kit/join/1"),
@@ -113,10 +113,21 @@ impl Streams {
         proto: Proto,
         reply: OpenReply,
     ) {
+        self.open_named(peer, connection_id, self.names.name(proto), reply);
+    }
+
+    /// The same, for a protocol by its wire name.
+    pub(crate) fn open_named(
+        &mut self,
+        peer: PeerId,
+        connection_id: ConnectionId,
+        proto: StreamProtocol,
+        reply: OpenReply,
+    ) {
         self.push(ToSwarm::NotifyHandler {
             peer_id: peer,
             handler: NotifyHandler::One(connection_id),
-            event: handler::Open { proto: self.names.name(proto), reply },
+            event: handler::Open { proto, reply },
         });
     }
 

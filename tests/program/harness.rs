@@ -1,7 +1,8 @@
 //! Commands and nodes as processes.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -104,13 +105,26 @@ pub async fn kit_through(starter: &[&str], folder: &Path, args: &[&str]) -> Ende
     to_its_end(wrapped(command(folder).args(args), starter)).await
 }
 
+/// As [`kit`], for arguments that are no UTF-8.
+pub async fn kit_os(folder: &Path, args: &[OsString]) -> Ended {
+    let mut command = command(folder);
+    command.args(args);
+    to_its_end(command).await
+}
+
+/// A command on a folder, for tests that watch it run.
+pub fn spawn_kit(folder: &Path, args: &[&str]) -> Command {
+    let mut command = command(folder);
+    command.args(args);
+    command
+}
+
 async fn to_its_end(mut command: Command) -> Ended {
     command.stdin(Stdio::null());
     let args = format!("{:?}", command.as_std());
     let output = timeout(PATIENCE, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("{args} did not end")).unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+    Ended::of(output)
 }
 
 /// The same command with another program in front of it.
@@ -142,6 +156,12 @@ fn command(folder: &Path) -> Command {
 }
 
 impl Ended {
+    /// What a process left behind.
+    pub fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
     /// It failed with this exit code and this stable code, says all of `parts`, and says what to do.
     #[track_caller]
     pub fn refused(&self, exit: i32, code: &str, parts: &[&str]) {
@@ -244,6 +264,11 @@ impl Node {
     /// Ends it where it is.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it has not been waited for")
     }
 
     /// Asks it to stop in order; it ends with success.

@@ -7,9 +7,15 @@
 #[cfg(test)]
 mod alone;
 #[cfg(test)]
+mod bad_files;
+#[cfg(test)]
+mod bad_folders;
+#[cfg(test)]
 mod dag;
 #[cfg(test)]
 mod disk;
+#[cfg(test)]
+mod floods;
 #[cfg(test)]
 mod gateways;
 #[cfg(test)]

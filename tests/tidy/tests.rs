@@ -107,3 +107,87 @@ fn documents_name_no_machine() {
     }
     none(violations);
 }
+
+/// The rows of those tables of a document whose last column is `tests`: their cells.
+fn rows(text: &str) -> Vec<(usize, Vec<&str>)> {
+    let mut wanted = None;
+    let mut rows = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        if !line.starts_with('|') {
+            wanted = None;
+            continue;
+        }
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        match wanted {
+            None => wanted = Some(cells.last() == Some(&"tests")),
+            Some(true) if !line.starts_with("|-") => rows.push((at + 1, cells)),
+            Some(_) => {}
+        }
+    }
+    rows
+}
+
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// What is promised of bad input is tested: every test that a row names exists, and every code.
+fn check_bad_input(text: &str, tests: &[String], codes: &str) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (line, cells) in rows(text) {
+        let mut broken = |rule: String| {
+            violations.push(Violation { path: "docs/bad-input.md".into(), line, rule });
+        };
+        let last = *cells.last().unwrap_or(&"");
+        let named: Vec<&str> = quoted(last).filter(|name| !name.ends_with(".sh")).collect();
+        if named.is_empty() && last != "the same" {
+            broken("a row names the test that shows it".to_owned());
+        }
+        let missing = named.iter().filter(|name| !tests.iter().any(|test| test == *name));
+        missing.for_each(|name| broken(format!("there is no test {name}")));
+        let unknown = cells
+            .iter()
+            .flat_map(|cell| quoted(cell))
+            .filter(|word| word.starts_with("E_") && !codes.contains(&format!("\"{word}\"")));
+        unknown.for_each(|code| broken(format!("there is no code {code}")));
+    }
+    violations
+}
+
+/// Names of the functions of a file that are marked as tests, those of property tests among them.
+fn tests_of(text: &str) -> Vec<String> {
+    let mut marked = false;
+    let mut names = Vec::new();
+    for line in text.lines().map(str::trim) {
+        marked |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+        if let (true, Some(function)) = (marked, function) {
+            let end = function.find('(').unwrap_or(function.len());
+            names.push(function[..end].to_owned());
+            marked = false;
+        }
+    }
+    names
+}
+
+#[test]
+fn every_row_of_bad_input_has_its_test() {
+    let tests: Vec<String> =
+        sources(&[".rs"]).unwrap().iter().flat_map(|source| tests_of(&source.text)).collect();
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let (table, codes) = (read("docs/bad-input.md"), read("src/http/codes.rs"));
+    assert!(rows(&table).len() > 50);
+    none(check_bad_input(&table, &tests, &codes));
+}
+
+#[test]
+fn a_row_without_its_test_is_noticed() {
+    let tests =
+        tests_of("#[test]\nfn there() {}\nfn helper() {}\n#[tokio::test]\nasync fn too() {}\n");
+    assert_eq!(tests, ["there", "too"]);
+    let table = "| input | code | tests |\n|---|---|---|\n| a | `E_A` | `there`, `too` |\n\
+                 | b | - | the same |\n| c | `E_B` | `helper` |\n| d | - | soon |\n\n| other | table |\n|---|---|\n| e | f |\n";
+    let found = check_bad_input(table, &tests, "code(\"E_A\", \"a\")");
+    let lines: Vec<usize> = found.iter().map(|violation| violation.line).collect();
+    assert_eq!(lines, [5, 5, 6]);
+}

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
-use libp2p::{Stream, Swarm};
+use libp2p::{Stream, StreamProtocol, Swarm};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use crate::behaviour::{self, ClusterBehaviour, ClusterBehaviourEvent};
 use crate::hello::{self, Hello};
 use crate::net;
 use crate::registry::Membership;
-use crate::streams::{OpenReply, Proto};
+use crate::streams::{OpenReply, Proto, ProtoNames};
 use crate::tasks::Tasks;
 
 /// What a rogue saw of the others' protocols.
@@ -30,7 +30,7 @@ struct Seen {
 struct Rogue {
     key: PeerKey,
     hello: Hello,
-    opens: mpsc::Sender<(Proto, OpenReply)>,
+    opens: mpsc::Sender<(StreamProtocol, OpenReply)>,
     looks: mpsc::Sender<oneshot::Sender<Seen>>,
     closed: CancellationToken,
     _stop: tokio_util::sync::DropGuard,
@@ -69,6 +69,10 @@ impl Rogue {
     }
 
     async fn open(&self, proto: Proto) -> Option<Stream> {
+        self.open_named(ProtoNames::new(CLUSTER).name(proto)).await
+    }
+
+    async fn open_named(&self, proto: StreamProtocol) -> Option<Stream> {
         let (reply, opened) = oneshot::channel();
         self.opens.send((proto, reply)).await.unwrap();
         timeout(PATIENCE, opened).await.unwrap().ok()?.ok()
@@ -101,7 +105,7 @@ async fn work(
     target: PeerKey,
     up: oneshot::Sender<()>,
     closed: CancellationToken,
-    mut opens: mpsc::Receiver<(Proto, OpenReply)>,
+    mut opens: mpsc::Receiver<(StreamProtocol, OpenReply)>,
     mut looks: mpsc::Receiver<oneshot::Sender<Seen>>,
 ) {
     let mut up = Some(up);
@@ -110,7 +114,7 @@ async fn work(
         tokio::select! {
             biased;
             Some((proto, reply)) = opens.recv() => {
-                swarm.behaviour_mut().streams.open(target.to_peer_id(), id, proto, reply);
+                swarm.behaviour_mut().streams.open_named(target.to_peer_id(), id, proto, reply);
             }
             Some(reply) = looks.recv() => {
                 let gossip = swarm.behaviour_mut().gossip.inner_mut().as_mut().unwrap();
@@ -255,4 +259,88 @@ async fn a_second_lane_stream_takes_the_lane_over() {
         first.write_all(&[0; 1]).await.is_err() || first.flush().await.is_err()
     })
     .await;
+}
+
+/// A gossip message as it stands on the wire, field by field.
+#[derive(Clone)]
+struct Signed {
+    author: Vec<u8>,
+    data: &'static str,
+    seqno: u64,
+    signature: Option<Vec<u8>>,
+}
+
+impl Signed {
+    /// Unsigned.
+    fn new(author: PeerKey, data: &'static str) -> Self {
+        let seqno = u64::from(data.len() as u32) + 1;
+        Self { author: author.to_peer_id().to_bytes(), data, seqno, signature: None }
+    }
+
+    fn sign(mut self, seed: u8) -> Self {
+        let signed = [b"libp2p-pubsub:".as_slice(), &self.encode()].concat();
+        self.signature = Some(config(seed).keypair.to_libp2p().sign(&signed).unwrap());
+        self
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let topic = format!("/ipfs-kit/{CLUSTER}/pins/1");
+        let seqno = self.seqno.to_be_bytes();
+        let fields = [
+            (1, Some(&self.author[..])),
+            (2, Some(self.data.as_bytes())),
+            (3, Some(&seqno[..])),
+            (4, Some(topic.as_bytes())),
+            (5, self.signature.as_deref()),
+        ];
+        let present = fields.iter().filter_map(|(number, bytes)| Some((number, (*bytes)?)));
+        present.flat_map(|(number, bytes)| field(*number, bytes)).collect()
+    }
+
+    /// In a frame of its own.
+    fn frame(&self) -> Vec<u8> {
+        let rpc = field(2, &self.encode());
+        [varint(rpc.len()), rpc].concat()
+    }
+}
+
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [vec![number << 3 | 2], varint(bytes.len()), bytes.to_vec()].concat()
+}
+
+fn varint(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+#[tokio::test]
+async fn unsigned_and_wrongly_signed_gossip_never_reaches_the_owner() {
+    let mut master = start(config(1)).await;
+    let rogue = registered_rogue(&mut master).await;
+    // A third member, in whose name the rogue would speak.
+    let victim = Keypair::from_seed([3; 32]).peer_key();
+    let entry = || PeerEntry { addrs: Vec::new(), rights: Rights::ALL, link: Link::OnDemand };
+    register(&master, &[(rogue.key, entry()), (victim, entry())]).await;
+    let name = format!("/ipfs-kit/{CLUSTER}/{}/gossip/1.1.0", config(1).epoch);
+    let mut stream = rogue.open_named(StreamProtocol::try_from_owned(name).unwrap()).await.unwrap();
+    let of_another = Signed::new(victim, "signed by another").sign(2);
+    let mut altered = Signed::new(rogue.key, "altered afterwards").sign(2);
+    altered.data = "ALTERED AFTERWARDS";
+    for forged in [Signed::new(rogue.key, "unsigned"), of_another, altered] {
+        stream.write_all(&forged.frame()).await.unwrap();
+    }
+    // Signed as it should be, so that it is the signature which made the difference.
+    stream.write_all(&Signed::new(rogue.key, "its own word").sign(2).frame()).await.unwrap();
+    stream.write_all(&Signed::new(victim, "the other's word").sign(3).frame()).await.unwrap();
+    stream.flush().await.unwrap();
+    for (author, word) in [(rogue.key, "its own word"), (victim, "the other's word")] {
+        let message = master.until_gossip().await;
+        assert_eq!((message.author, &message.bytes[..]), (author, word.as_bytes()));
+        message.validate.accept();
+    }
 }
