@@ -289,6 +289,8 @@ impl History {
         let present: BTreeSet<NodeId> = state.members().keys().copied().collect();
         self.gone.extend(self.present.difference(&present));
         self.present = present;
+        // The id of a token that is gone may come again.
+        self.admitted.retain(|token, _| state.tokens().contains_key(token));
         for (token, record) in state.tokens() {
             let Some(node) = record.used_by else { continue };
             let first = *self.admitted.entry(*token).or_insert(node);

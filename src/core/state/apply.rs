@@ -117,6 +117,10 @@ impl ClusterState {
         role_cap: Role,
         expires_ms: u64,
     ) -> Verdict {
+        // A second one would forget whom the first one admitted.
+        if self.tokens.contains_key(&token) {
+            return Err(out_of_bounds("the token's id", "it must be new"));
+        }
         if self.tokens.len() >= limits::TOKENS_MAX {
             return Err(out_of_bounds("join tokens", "at most 1024 exist at once; revoke some"));
         }

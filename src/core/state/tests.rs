@@ -197,6 +197,9 @@ fn a_token_admits_one_node_and_answers_its_retry() {
     let again = world.run(join(2, Role::Leecher, secret_hash));
     assert!(matches!(again, Outcome::Admitted { node: same, .. } if same == node));
     assert_eq!(world.run(join(3, Role::Worker, secret_hash)), refused(Refusal::TokenUsed));
+    let twice = world.run(create);
+    assert!(matches!(twice, Outcome::Refused(Refusal::OutOfBounds { .. })), "{twice:?}");
+    assert_eq!(world.run(join(3, Role::Worker, secret_hash)), refused(Refusal::TokenUsed));
     assert_eq!(world.state.members().len(), 2);
 
     world.run(Op::RevokeToken { token });
