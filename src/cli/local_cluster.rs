@@ -18,8 +18,8 @@ use super::error::CliError;
 use super::init;
 use crate::config::{self, Flag, Sources};
 
-/// How long a node may take to answer after its start.
-const START_WITHIN: Duration = Duration::from_secs(30);
+/// How long a node may take to answer after its start, on a machine that has much else to do.
+const START_WITHIN: Duration = Duration::from_secs(90);
 /// How long the cluster may take to reach a state that is waited for.
 const REACH_WITHIN: Duration = Duration::from_secs(120);
 /// Between two looks.
