@@ -79,7 +79,13 @@ fn config() -> bincode::config::Configuration {
 
 /// Encodes a value behind its envelope.
 pub fn seal<T: Serialize>(kind: Kind, value: &T) -> Vec<u8> {
-    let mut out = vec![kind as u8, VERSION];
+    seal_sized(kind, value, 0)
+}
+
+/// [`seal`] for a value that takes about `len_bytes`, so that a large one is not moved while it grows.
+pub fn seal_sized<T: Serialize>(kind: Kind, value: &T, len_bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(len_bytes);
+    out.extend([kind as u8, VERSION]);
     bincode::serde::encode_into_std_write(value, &mut out, config())
         .expect("our types serialise without failing and a Vec takes every write");
     out
