@@ -27,6 +27,16 @@ pub trait Peers: Send + Sync {
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, CallError>>;
 
+    /// As [`Peers::call`], for a large answer: it may take a way on which it delays nothing else.
+    fn call_bulk(
+        &self,
+        to: NodeId,
+        request: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        self.call(to, request, deadline)
+    }
+
     /// Hands a frame to the ordered lane to a member. It may be lost if the connection breaks.
     fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> Result<(), SendError>;
 

@@ -79,7 +79,10 @@ impl Rpc {
         deadline: Duration,
     ) -> Result<Response, RpcError> {
         let bytes = Bytes::from(codec::seal(Kind::Request, request));
-        let answer = self.peers.call(to, bytes, deadline).await?;
+        let answer = match request {
+            Request::Blocks { .. } => self.peers.call_bulk(to, bytes, deadline).await?,
+            _ => self.peers.call(to, bytes, deadline).await?,
+        };
         let response = codec::open(Kind::Response, &answer, limits::RESPONSE_BYTES_MAX)
             .map_err(|error| RpcError::Unexpected { node: to, reason: error.to_string() })?;
         match response {
@@ -127,5 +130,14 @@ pub fn unexpected(node: NodeId, response: &Response) -> RpcError {
 
 /// Seals an answer.
 pub fn answer(response: &Response) -> Bytes {
-    Bytes::from(codec::seal(Kind::Response, response))
+    // A length, a mark, and the envelope.
+    const FRAMING_BYTES: usize = 16;
+    let len_bytes = match response {
+        Response::Blocks(blocks) => {
+            let sizes = blocks.iter().map(|block| block.as_ref().map_or(0, Bytes::len));
+            sizes.map(|size| size + FRAMING_BYTES).sum::<usize>() + FRAMING_BYTES
+        }
+        _ => 0,
+    };
+    Bytes::from(codec::seal_sized(Kind::Response, response, len_bytes))
 }

@@ -24,7 +24,7 @@ use crate::causes::with_causes;
 use crate::gateways::{Destination, Gateways};
 use crate::pace::{Errand, Pace};
 use crate::ports::{Executor, WorkLane, work};
-use crate::rpc::{Rpc, RpcError, unexpected};
+use crate::rpc::{Rpc, unexpected};
 use crate::shared::SharedView;
 
 /// Requests under way at once over all sources.
@@ -110,7 +110,7 @@ struct Source {
     busy: usize,
 }
 
-type Answer = (usize, Vec<Cid>, Result<Vec<Option<Bytes>>, RpcError>);
+type Answer = (usize, Result<Brought, TransferError>);
 
 impl Transfer {
     /// Makes the DAG under `root` whole and durable here, from `sources` first, and no faster than an errand
@@ -269,87 +269,85 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Asks a source, and verifies and stores what comes: as many batches side by side as are under way.
     fn ask(&self, source: usize, batch: Vec<Cid>) -> impl Future<Output = Answer> + use<> {
-        let rpc = self.transfer.rpc.clone();
+        let Transfer { rpc, blocks, executor, .. } = self.transfer.clone();
         let node = self.sources[source].node;
         let pace = self.transfer.pace.clone();
         let taken = pace.asked(self.errand, batch.len());
         async move {
             let cids = batch.iter().map(ipfs_kit_core::id::Cid::from).collect();
-            let answer = match rpc.call(node, &Request::Blocks { cids }, ANSWER_DEADLINE).await {
-                Ok(Response::Blocks(blocks)) if blocks.len() <= batch.len() => Ok(blocks),
-                Ok(other) => Err(unexpected(node, &other)),
-                Err(error) => Err(error),
+            let came = match rpc.call(node, &Request::Blocks { cids }, ANSWER_DEADLINE).await {
+                Ok(Response::Blocks(came)) if came.is_empty() => {
+                    Err(format!("node {node} sent an empty answer"))
+                }
+                Ok(Response::Blocks(came)) if came.len() <= batch.len() => Ok(came),
+                Ok(other) => Err(unexpected(node, &other).to_string()),
+                Err(error) => Err(error.to_string()),
             };
-            let came = answer.iter().flatten().flatten().map(|block| block.len() as u64).sum();
-            pace.came(taken, came);
-            (source, batch, answer)
+            let answer = came.iter().flatten().flatten();
+            pace.came(taken, answer.map(|block| block.len() as u64).sum());
+            let outcome = match came {
+                Ok(came) => {
+                    let job = move || verify_and_put(&blocks, batch, came);
+                    let stored = work(&*executor, WorkLane::Bulk, job).await;
+                    stored.unwrap_or(Err(TransferError::Stopping))
+                }
+                Err(reason) => {
+                    Ok(Brought { left: batch, failure: Some(reason), ..Brought::default() })
+                }
+            };
+            (source, outcome)
         }
     }
 
-    async fn take(&mut self, (at, batch, answer): Answer) -> Result<(), TransferError> {
+    async fn take(&mut self, (at, outcome): Answer) -> Result<(), TransferError> {
         let source = &mut self.sources[at];
         source.busy -= 1;
         let node = source.node;
-        let came = match answer {
-            Ok(came) if !came.is_empty() => came,
-            Ok(_) => {
-                source.strikes += 1;
-                self.last = format!("node {node} sent an empty answer");
-                Vec::new()
-            }
-            Err(error) => {
-                source.strikes += 1;
-                self.last = error.to_string();
-                Vec::new()
-            }
-        };
+        let brought = outcome?;
+        self.done.blocks += brought.stored.len() as u64;
+        self.done.bytes += brought.bytes;
+        if let Some(reason) = brought.failure {
+            source.strikes += 1;
+            self.last = reason;
+        } else if !brought.bad.is_empty() {
+            // A wrong block is no accident of the network: this source is not asked again.
+            source.strikes = STRIKES_MAX;
+            tracing::error!(%node, count = brought.bad.len(), "blocks that do not match their CID");
+            self.last = format!("node {node} sent bytes that do not match the CID");
+            self.wanted.extend(brought.bad);
+        } else if !brought.stored.is_empty() {
+            source.strikes = 0;
+        }
         // What the answer left out is asked again, before anything new.
-        for cid in batch[came.len()..].iter().rev() {
-            self.wanted.push_front(*cid);
+        for cid in brought.left.into_iter().rev() {
+            self.wanted.push_front(cid);
         }
-        let mut good = Vec::new();
-        for (cid, block) in batch.into_iter().zip(came) {
-            match block {
-                Some(bytes) => good.push((cid, bytes)),
-                None => {
-                    self.absent.insert((cid, node));
-                    self.last = format!("node {node} does not have it");
-                    self.wanted.push_front(cid);
-                }
-            }
+        for cid in brought.absent {
+            self.absent.insert((cid, node));
+            self.last = format!("node {node} does not have it");
+            self.wanted.push_front(cid);
         }
-        self.store(at, good).await
+        self.visit(brought.stored).await
     }
 
-    async fn store(&mut self, at: usize, came: Vec<(Cid, Bytes)>) -> Result<(), TransferError> {
-        if came.is_empty() {
+    /// Walks on from what is stored now.
+    async fn visit(&mut self, stored: Vec<(Cid, Option<Bytes>)>) -> Result<(), TransferError> {
+        if stored.is_empty() {
             return Ok(());
         }
         let Some(mut walk) = self.walk.take() else { return Err(TransferError::Stopping) };
-        let blocks = self.transfer.blocks.clone();
         let job = move || {
-            let outcome = verify_and_put(&mut walk, &blocks, came);
-            (walk, outcome)
+            let mut visited = stored.iter();
+            let visited = visited.try_for_each(|(cid, node)| walk.visited(cid, node.as_deref()));
+            (walk, visited.map_err(invalid))
         };
-        let (walk, outcome) = work(&*self.transfer.executor, WorkLane::Bulk, job)
+        let (walk, visited) = work(&*self.transfer.executor, WorkLane::Bulk, job)
             .await
             .map_err(|_| TransferError::Stopping)?;
         self.walk = Some(walk);
-        let Stored { blocks, bytes, bad } = outcome?;
-        self.done.blocks += blocks;
-        self.done.bytes += bytes;
-        let source = &mut self.sources[at];
-        if bad.is_empty() {
-            source.strikes = 0;
-        } else {
-            // A wrong block is no accident of the network: this source is not asked again.
-            source.strikes = STRIKES_MAX;
-            tracing::error!(node = %source.node, count = bad.len(), "blocks that do not match their CID");
-            self.last = format!("node {} sent bytes that do not match the CID", source.node);
-            self.wanted.extend(bad);
-        }
-        Ok(())
+        visited
     }
 
     async fn sync(&mut self) -> Result<(), TransferError> {
@@ -361,10 +359,21 @@ impl<'a> Run<'a> {
     }
 }
 
-struct Stored {
-    blocks: u64,
+/// What became of a batch.
+#[derive(Default)]
+struct Brought {
+    /// Verified and in the store; inner nodes with their bytes, which name what is below them.
+    stored: Vec<(Cid, Option<Bytes>)>,
+    /// Bytes of those.
     bytes: u64,
+    /// Not there.
+    absent: Vec<Cid>,
+    /// Bytes came that are not theirs.
     bad: Vec<Cid>,
+    /// Left out of the answer.
+    left: Vec<Cid>,
+    /// Why there is no answer.
+    failure: Option<String>,
 }
 
 /// Walks over what is here; what is not stays outstanding in the walk until it has come.
@@ -402,25 +411,26 @@ pub(crate) fn walk_present(
 }
 
 fn verify_and_put(
-    walk: &mut DagWalk,
     blocks: &BlockStore,
-    came: Vec<(Cid, Bytes)>,
-) -> Result<Stored, TransferError> {
-    let (good, bad): (Vec<_>, Vec<_>) =
-        came.into_iter().partition(|(cid, bytes)| verify(cid, bytes).is_ok());
-    let verified: Vec<VerifiedBlock> = good
-        .iter()
-        .map(|(cid, bytes)| VerifiedBlock::already_checked(cid, bytes.clone()))
-        .collect();
-    put(blocks, &verified)?;
-    let mut stored =
-        Stored { blocks: 0, bytes: 0, bad: bad.into_iter().map(|(cid, _)| cid).collect() };
-    for (cid, bytes) in good {
-        walk.visited(&cid, Some(&bytes)).map_err(invalid)?;
-        stored.blocks += 1;
-        stored.bytes += bytes.len() as u64;
+    mut batch: Vec<Cid>,
+    came: Vec<Option<Bytes>>,
+) -> Result<Brought, TransferError> {
+    let mut brought = Brought { left: batch.split_off(came.len()), ..Brought::default() };
+    let mut verified = Vec::new();
+    for (cid, block) in batch.into_iter().zip(came) {
+        match block {
+            None => brought.absent.push(cid),
+            Some(bytes) if verify(&cid, &bytes).is_err() => brought.bad.push(cid),
+            Some(bytes) => {
+                brought.bytes += bytes.len() as u64;
+                let is_leaf = Codec::of(&cid) == Some(Codec::Raw);
+                brought.stored.push((cid, (!is_leaf).then(|| bytes.clone())));
+                verified.push(VerifiedBlock::already_checked(cid, bytes));
+            }
+        }
     }
-    Ok(stored)
+    put(blocks, &verified)?;
+    Ok(brought)
 }
 
 pub(crate) fn put(blocks: &BlockStore, verified: &[VerifiedBlock]) -> Result<(), TransferError> {

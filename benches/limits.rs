@@ -12,6 +12,8 @@ use anyhow::{Context, Result};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
+pub mod tls;
+
 /// Bytes read, hashed and written at once; aligned.
 const PIECE_BYTES: usize = 2 << 20;
 /// Direct I/O wants addresses on the borders of pages.

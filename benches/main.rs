@@ -24,6 +24,7 @@ mod memory;
 mod program;
 mod sample;
 mod supervision;
+mod transfer;
 
 use figure::Figure;
 use program::Program;
@@ -95,6 +96,11 @@ const BENCHES: &[Bench] = &[
         run: commit::restart,
     },
     Bench {
+        name: "dag_transfer",
+        what: "1 GiB and 50,000 blocks from one node to another, verified and durable",
+        run: transfer::dag_transfer,
+    },
+    Bench {
         name: "failover",
         what: "kill -9 of the leader to the next commit, 3 masters, 200 times",
         run: failover::failover,
@@ -108,6 +114,11 @@ const BENCHES: &[Bench] = &[
         name: "memory",
         what: "resident memory of an idle worker and an idle master",
         run: memory::idle,
+    },
+    Bench {
+        name: "memory_adding",
+        what: "resident memory of a node that adds 4 GiB, at its peak",
+        run: memory::adding,
     },
 ];
 
@@ -130,7 +141,7 @@ fn run(args: &Args) -> Result<bool> {
     }
     if args.list {
         for bench in BENCHES {
-            println!("{:<14} {}", bench.name, bench.what);
+            println!("{:<15} {}", bench.name, bench.what);
         }
         return Ok(true);
     }

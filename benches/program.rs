@@ -1,5 +1,6 @@
 //! The program under test: its binary, its nodes and its clusters, as processes.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -139,6 +140,26 @@ impl Node<'_> {
         self.program.run(&self.folder, args)
     }
 
+    /// Runs a client command and gives it what `feed` writes.
+    pub fn run_with(
+        &self,
+        args: &[&str],
+        feed: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<String> {
+        let mut command = self.program.command(&self.folder);
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let mut input = child.stdin.take().context("the client has an input")?;
+        let fed = feed(&mut input);
+        drop(input);
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!("ipfs-kit {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        fed?;
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// A value that a command prints as JSON.
     pub fn json(&self, args: &[&str]) -> Result<Value> {
         self.program.json(&self.folder, args)
@@ -153,8 +174,17 @@ impl Node<'_> {
 
     /// Its resident memory, in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most that its resident memory ever was, in bytes.
+    pub fn peak_bytes(&self) -> Result<u64> {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, field: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         Ok(kib.context("the kernel does not tell the resident memory")? * 1024)
     }

@@ -14,17 +14,23 @@ const FOLDER_FILES: u64 = 500;
 
 /// A file of so many bytes, in the page cache afterwards and on the disk.
 pub fn file(path: &Path, seed: u64, len_bytes: u64) -> Result<()> {
+    let mut file = File::create(path)?;
+    bytes(&mut file, seed, len_bytes)?;
+    file.sync_all()?;
+    Ok(())
+}
+
+/// So many bytes.
+pub fn bytes(out: &mut dyn Write, seed: u64, len_bytes: u64) -> Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut piece = vec![0; PIECE_BYTES];
-    let mut file = File::create(path)?;
     let mut left = len_bytes;
     while left > 0 {
         let len = left.min(PIECE_BYTES as u64) as usize;
         random.fill_bytes(&mut piece[..len]);
-        file.write_all(&piece[..len])?;
+        out.write_all(&piece[..len])?;
         left -= len as u64;
     }
-    file.sync_all()?;
     Ok(())
 }
 

@@ -18,10 +18,8 @@ use tokio::time::Instant;
 use super::{Hint, Operations, failure};
 use crate::api::{ByteRange, Failure, OpenFile, WalkEntry, WalkKind};
 use crate::ipfs::FindError;
-use crate::ipfs::read::{Blocks, Error};
+use crate::ipfs::read::{Blocks, Error, FileReader};
 
-/// Blocks that a file reader asks for ahead.
-const LOOK_AHEAD: usize = 16;
 /// Entries whose root blocks a walk fetches ahead.
 const WALK_AHEAD: usize = 128;
 /// Bytes that a walk fetches ahead, as the directory states them: what one answer holds.
@@ -81,12 +79,11 @@ impl Operations {
         let size_bytes = resolved.size_bytes;
         let start = range.offset.min(size_bytes);
         let end = range.length.map_or(size_bytes, |length| start.saturating_add(length));
-        let cursor =
-            FileCursor::with_look_ahead(resolved.cid, start..end.min(size_bytes), LOOK_AHEAD);
-        let bytes = futures_util::stream::unfold(Some((cursor, blocks)), |state| async move {
-            let (mut cursor, blocks) = state?;
-            match blocks.next(&mut cursor).await {
-                Ok(Some(bytes)) => Some((Ok::<Bytes, Failure>(bytes), Some((cursor, blocks)))),
+        let reader = FileReader::new(resolved.cid, start..end.min(size_bytes), blocks);
+        let bytes = futures_util::stream::unfold(Some(reader), |reader| async move {
+            let mut reader = reader?;
+            match reader.next().await {
+                Ok(Some(bytes)) => Some((Ok::<Bytes, Failure>(bytes), Some(reader))),
                 Ok(None) => None,
                 Err(error) => Some((Err(read_failure(&error)), None)),
             }

@@ -79,6 +79,32 @@ impl Shared {
         self.members.read().unwrap_or_else(PoisonError::into_inner).nodes.get(key).copied()
     }
 
+    fn call(
+        &self,
+        to: NodeId,
+        class: net::CallClass,
+        request: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let (handle, key) = (self.handle(), self.key_of(to));
+        Box::pin(async move {
+            let unreachable = |reason: String| CallError::Unreachable { node: to, reason };
+            let handle = handle.ok_or_else(|| unreachable("the network is down".into()))?;
+            let key = key.ok_or_else(|| unreachable("it is no member".into()))?;
+            if !handle.is_connected(&key) {
+                match tokio::time::timeout(CONNECT_WITHIN.min(deadline), handle.connect(key)).await
+                {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Err(unreachable(failed(&error).reason)),
+                    Err(_) => return Err(unreachable("no connection in time".into())),
+                }
+            }
+            let max = limits::RESPONSE_BYTES_MAX.min(net::MAX_RESPONSE_BYTES);
+            let answered = handle.call_within(key, class, request, max, deadline).await;
+            answered.map_err(|error| call_error(to, deadline, &error))
+        })
+    }
+
     fn remember(&self, registry: &Registry) {
         let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
         members.keys =
@@ -296,24 +322,16 @@ impl Peers for Libp2pNetwork {
         request: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let (handle, key) = (self.shared.handle(), self.shared.key_of(to));
-        Box::pin(async move {
-            let unreachable = |reason: String| CallError::Unreachable { node: to, reason };
-            let handle = handle.ok_or_else(|| unreachable("the network is down".into()))?;
-            let key = key.ok_or_else(|| unreachable("it is no member".into()))?;
-            if !handle.is_connected(&key) {
-                match tokio::time::timeout(CONNECT_WITHIN.min(deadline), handle.connect(key)).await
-                {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return Err(unreachable(failed(&error).reason)),
-                    Err(_) => return Err(unreachable("no connection in time".into())),
-                }
-            }
-            let class = net::CallClass::Control;
-            let max = limits::RESPONSE_BYTES_MAX.min(net::MAX_RESPONSE_BYTES);
-            let answered = handle.call_within(key, class, request, max, deadline).await;
-            answered.map_err(|error| call_error(to, deadline, &error))
-        })
+        self.shared.call(to, net::CallClass::Control, request, deadline)
+    }
+
+    fn call_bulk(
+        &self,
+        to: NodeId,
+        request: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        self.shared.call(to, net::CallClass::Bulk, request, deadline)
     }
 
     fn send(&self, to: NodeId, _: Lane, frame: Bytes) -> Result<(), SendError> {

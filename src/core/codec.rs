@@ -77,16 +77,27 @@ fn config() -> bincode::config::Configuration {
     bincode::config::standard()
 }
 
+/// Room for a value of which nothing is known: most are pins and fit.
+const SEALED_BYTES: usize = 160;
+
 /// Encodes a value behind its envelope.
 pub fn seal<T: Serialize>(kind: Kind, value: &T) -> Vec<u8> {
-    seal_behind(&[], kind, value)
+    seal_sized(kind, value, SEALED_BYTES)
 }
 
-/// The same behind bytes of the caller's.
+/// [`seal`] for a value that takes about `len_bytes`, so that a large one is not moved while it grows.
+pub fn seal_sized<T: Serialize>(kind: Kind, value: &T, len_bytes: usize) -> Vec<u8> {
+    seal_into(Vec::with_capacity(len_bytes), kind, value)
+}
+
+/// [`seal`] behind bytes of the caller's.
 pub(crate) fn seal_behind<T: Serialize>(prefix: &[u8], kind: Kind, value: &T) -> Vec<u8> {
-    // Most values are pins and fit.
-    let mut out = Vec::with_capacity(160);
+    let mut out = Vec::with_capacity(SEALED_BYTES);
     out.extend_from_slice(prefix);
+    seal_into(out, kind, value)
+}
+
+fn seal_into<T: Serialize>(mut out: Vec<u8>, kind: Kind, value: &T) -> Vec<u8> {
     out.extend_from_slice(&[kind as u8, VERSION]);
     bincode::serde::encode_into_std_write(value, &mut out, config())
         .expect("our types serialise without failing and a Vec takes every write");

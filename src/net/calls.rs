@@ -22,7 +22,7 @@ use crate::identity::PeerKey;
 
 pub(crate) mod serve;
 
-pub(crate) use serve::{CallServer, serve};
+pub(crate) use serve::{CallServer, serve, serve_all};
 
 const REQUEST_HEADER_LEN: usize = 13;
 const RESPONSE_HEADER_LEN: usize = 5;

@@ -18,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::addr::NetAddr;
 use crate::behaviour::{ClusterBehaviour, ClusterBehaviourEvent};
+use crate::bulk::tls;
 use crate::calls::CallServer;
 use crate::config::{NetConfig, NetLimits, NetTiming};
 use crate::error::{ConnectError, HelloError, NetFailure, StartError};
@@ -90,6 +91,7 @@ pub(crate) struct Driver {
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
     local: PeerKey,
+    identity: Arc<tls::Identity>,
     hello: Hello,
     limits: NetLimits,
     timing: NetTiming,
@@ -138,6 +140,7 @@ impl Driver {
             _stop_on_drop: tasks.stop_on_drop(),
             tasks,
             local: shared.local,
+            identity: shared.identity.clone(),
             hello: Hello::from(config),
             limits: config.limits.clone(),
             timing,

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::addr::NetAddr;
+use crate::bulk::tls;
 use crate::calls::{self, CallClass, Request};
 use crate::config::{MAX_JOIN_BYTES, NetLimits, NetTiming};
 use crate::error::{
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) local: PeerKey,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) links: Links,
+    pub(crate) identity: Arc<tls::Identity>,
     pub(crate) bound: Arc<RwLock<Vec<NetAddr>>>,
     pub(crate) gossip: Arc<GossipCounters>,
     pub(crate) limits: NetLimits,
@@ -181,13 +183,22 @@ impl NetHandle {
         let work = async {
             let gate = link.calls.of(request.class);
             let _place = gate.acquire().await.map_err(|_| CallError::NotConnected)?;
+            let stall = self.shared.timing.stall();
+            if request.class == CallClass::Bulk
+                && let Some(mut stream) = link.bulk.connection().await
+            {
+                let remaining = request.deadline.saturating_sub(started.elapsed());
+                let answer = calls::exchange(&mut stream, request, remaining, stall).await?;
+                link.bulk.give_back(stream);
+                return Ok(answer);
+            }
             let stream = link
                 .opener
                 .open(Proto::Call)
                 .await
                 .map_err(|error| CallError::Lost { detail: error.to_string() })?;
             let remaining = request.deadline.saturating_sub(started.elapsed());
-            calls::exchange(stream, request, remaining, self.shared.timing.stall()).await
+            calls::exchange(stream, request, remaining, stall).await
         };
         tokio::select! {
             biased;

@@ -21,6 +21,9 @@
 //! a stranger's connection offers the join protocol, within tight limits, and is closed soon.
 //! Nothing is dialled but by the connection manager here.
 //!
+//! Calls of [`CallClass::Bulk`] go over TLS connections of their own where one can be made, which come
+//! in on the same ports.
+//!
 //! Every queue is bounded. What happens at a bound is part of each function's contract: a call
 //! waits for its place within its deadline, a full lane is [`SendError::Full`], a full call queue
 //! is [`CallError::Busy`] at the caller, a full gossip queue drops and counts.
@@ -28,6 +31,7 @@
 mod addr;
 mod admission;
 mod behaviour;
+mod bulk;
 mod calls;
 mod config;
 mod driver;

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::addr::NetAddr;
+use crate::bulk::Bulk;
 use crate::calls::ClassGates;
 use crate::identity::PeerKey;
 use crate::lanes::{Lane, LaneSender};
@@ -29,7 +30,11 @@ pub(crate) struct PeerLink {
     pub(crate) opener: Opener,
     /// Cancelled when the last connection is gone.
     pub(crate) closed: CancellationToken,
+    /// Bounds on calls to it.
     pub(crate) calls: ClassGates,
+    /// Bounds on calls from it.
+    pub(crate) served: ClassGates,
+    pub(crate) bulk: Bulk,
     pub(crate) raft: LaneSender,
     pub(crate) feed: LaneSender,
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::addr::{Host, NetAddr};
 use crate::behaviour;
+use crate::bulk::{BulkServer, tls};
 use crate::calls::CallServer;
 use crate::config::NetConfig;
 use crate::driver::{Driver, Inlets};
@@ -61,16 +62,20 @@ impl Net {
         let counters = Arc::new(GossipCounters::default());
         let behaviour = behaviour::build(&config, &membership, counters.clone())?;
         let local = config.keypair.to_libp2p().public().to_peer_id();
-        let swarm =
-            Swarm::new(transport(&config)?, behaviour, local, swarm_config(&config, &tasks));
-
         let (inlets, events) = inlets(&config);
+        let links = Links::default();
+        let identity = Arc::new(tls::Identity::new(&config.keypair, config.cluster_id)?);
+        let calls = inlets.calls.clone();
+        let bulk = Arc::new(BulkServer::new(&identity, links.clone(), calls, tasks.clone()));
+        let transport = transport(&config, Some(bulk))?;
+        let swarm = Swarm::new(transport, behaviour, local, swarm_config(&config, &tasks));
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
         let handle = NetHandle {
             shared: Arc::new(Shared {
                 local: config.keypair.peer_key(),
                 commands: command_sender,
-                links: Links::default(),
+                links,
+                identity,
                 bound: Arc::default(),
                 gossip: counters,
                 limits: config.limits.clone(),
@@ -122,7 +127,11 @@ async fn resolve(listen: &[NetAddr]) -> Result<Vec<(NetAddr, SocketAddr)>, Start
     Ok(resolved)
 }
 
-pub(crate) fn transport(config: &NetConfig) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
+/// TCP, Noise and Yamux. What comes in as a bulk connection leaves it after TCP.
+pub(crate) fn transport(
+    config: &NetConfig,
+    bulk: Option<Arc<BulkServer>>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
     let keypair = config.keypair.to_libp2p();
     let noise = noise::Config::new(&keypair)
         .map_err(|error| StartError::Setting { setting: "keypair", detail: error.to_string() })?;
@@ -138,7 +147,14 @@ pub(crate) fn transport(config: &NetConfig) -> Result<Boxed<(PeerId, StreamMuxer
             dns::tokio::Transport::custom(tcp(), nobody, dns::ResolverOpts::default())
         }
     };
+    let divert = |stream, endpoint| async move {
+        match bulk {
+            Some(bulk) => bulk.divert(stream, endpoint).await,
+            None => Ok(stream),
+        }
+    };
     Ok(named
+        .and_then(divert)
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(yamux)

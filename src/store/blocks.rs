@@ -15,6 +15,7 @@ mod index;
 mod key;
 mod lease;
 mod open;
+mod recent;
 mod scan;
 mod segments;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use bytes::Bytes;
 use self::format::{MAX_OVERHEAD_BYTES, RecordHeader};
 use self::index::{Catalog, Slot};
 use self::lease::Leases;
+use self::recent::Recent;
 use self::segments::Handles;
 use self::writer::{Appended, Flusher, Purpose, Writer, position};
 use crate::disk::{Disk, DiskError};
@@ -42,6 +44,8 @@ pub use key::{Key, VerifiedBlock};
 pub use lease::{Lease, LeaseError, LeaseId, MAX_LEASE_REASON_BYTES, MAX_LEASED_ROOTS, MAX_LEASES};
 pub use open::{Finding, OpenReport};
 
+/// Blocks from this length on are read past the disk's cache the first time.
+const LARGE_BYTES: usize = 256 << 10;
 /// How often a read looks again because the collector moved the block meanwhile.
 const READ_ATTEMPTS: usize = 8;
 
@@ -238,6 +242,7 @@ struct Inner {
     options: BlockStoreOptions,
     catalog: RwLock<Catalog>,
     handles: Handles,
+    recent: Mutex<Recent>,
     writer: Mutex<Writer>,
     flusher: Mutex<Flusher>,
     /// The newest frame that is durable. Its lock is held during a sync, so waiters share it.
@@ -466,14 +471,23 @@ impl Inner {
         }
         let file = self.handles.get(&*self.disk, slot.segment, &self.segment_path(slot.segment))?;
         let data_at = format::RECORD_HEADER_BYTES + key.multihash().encoded_len();
-        let mut record = vec![0; data_at + slot.len as usize];
-        if file.read_at(slot.offset(), &mut record)? != record.len() {
+        let len = data_at + slot.len as usize;
+        let once = len >= LARGE_BYTES && lock(&self.recent).is_first(slot.place());
+        let record = if once {
+            file.read_once(slot.offset(), len)?
+        } else {
+            let mut record = vec![0; len];
+            let read = file.read_at(slot.offset(), &mut record)?;
+            record.truncate(read);
+            Bytes::from(record)
+        };
+        if record.len() != len {
             return Ok(None);
         }
         let header = RecordHeader::parse(&record)
             .filter(|header| (header.key, header.len, header.data_at) == (*key, slot.len, data_at));
         let fine = header.is_some_and(|header| crc32c::crc32c(&record[data_at..]) == header.crc);
-        Ok(fine.then(|| Bytes::from(record).slice(data_at..)))
+        Ok(fine.then(|| record.slice(data_at..)))
     }
 }
 

@@ -15,6 +15,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 pub use aligned::{ALIGN_BYTES, AlignedBuf, align_up};
 pub use real::RealDisk;
 #[cfg(any(test, feature = "testkit"))]
@@ -161,6 +163,14 @@ pub trait Disk: Send + Sync + fmt::Debug {
 pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Fills `buf` from `offset`; less than its length only where the file ends.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, DiskError>;
+    /// Up to `len` bytes from `offset`; fewer only where the file ends. For large pieces that nobody is
+    /// expected to read again soon: where the disk can, they go past its cache.
+    fn read_once(&self, offset: u64, len: usize) -> Result<Bytes, DiskError> {
+        let mut bytes = vec![0; len];
+        let read = self.read_at(offset, &mut bytes)?;
+        bytes.truncate(read);
+        Ok(bytes.into())
+    }
     /// Writes all of `bytes` at `offset`, growing the file. On failure a part may be written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
     /// Makes all that was written durable (data and length).

@@ -9,7 +9,7 @@ use super::node::{DagPbNode, Node};
 use super::{Cursor, Flaw, ReadError, Step};
 use crate::cid::Cid;
 use crate::import::EntryKind;
-use crate::limits::{MAX_FILE_DEPTH, MAX_PENDING_FILE_NODES};
+use crate::limits::{MAX_BLOCK_LEN_BYTES, MAX_FILE_DEPTH, MAX_PENDING_FILE_NODES};
 
 /// Yields the bytes of a range of a file, in order, in pieces of at most one block.
 ///
@@ -19,6 +19,7 @@ use crate::limits::{MAX_FILE_DEPTH, MAX_PENDING_FILE_NODES};
 pub struct FileCursor {
     root: Cid,
     range: Range<u64>,
+    look_ahead: usize,
     inbox: Inbox,
     /// What is still to come, the next one last.
     pending: Vec<Part>,
@@ -35,6 +36,19 @@ struct Part {
     depth: usize,
 }
 
+/// What comes next, as far as the content between here and there can be in memory: an inner node stands
+/// for more than that, so its neighbours don't take the places of what is below it.
+fn upcoming(pending: &[Part], look_ahead: usize) -> impl Iterator<Item = Cid> {
+    let bound_bytes = (look_ahead as u64).saturating_mul(MAX_BLOCK_LEN_BYTES as u64);
+    let mut before_bytes = 0_u64;
+    let near = move |part: &&Part| {
+        let is_near = before_bytes <= bound_bytes;
+        before_bytes = before_bytes.saturating_add(part.len_bytes.unwrap_or(0));
+        is_near
+    };
+    pending.iter().rev().take_while(near).map(|part| part.cid)
+}
+
 impl FileCursor {
     /// A cursor over the bytes `range` of the file `root`.
     pub fn new(root: Cid, range: Range<u64>) -> Self {
@@ -45,12 +59,19 @@ impl FileCursor {
     /// memory.
     pub fn with_look_ahead(root: Cid, range: Range<u64>, look_ahead: usize) -> Self {
         let part = Part { cid: root, offset: 0, len_bytes: None, depth: 0 };
-        Self { root, range, inbox: Inbox::new(look_ahead), pending: vec![part], size_bytes: None }
+        let inbox = Inbox::new(look_ahead);
+        Self { root, range, look_ahead, inbox, pending: vec![part], size_bytes: None }
     }
 
     /// Bytes of the whole file; known once the root block was read.
     pub const fn size_bytes(&self) -> Option<u64> {
         self.size_bytes
+    }
+
+    /// Blocks that are needed soon and were not asked for yet, in the order of need. Whoever fetches them
+    /// while items are taken keeps the cursor from waiting; they may be provided in any order.
+    pub fn look_ahead(&mut self) -> Vec<Cid> {
+        self.inbox.want_more(upcoming(&self.pending, self.look_ahead))
     }
 
     /// Reads one part: gives the bytes it contributes itself and notes its children.
@@ -139,7 +160,7 @@ impl Cursor for FileCursor {
         loop {
             let Some(part) = self.pending.last().copied() else { return Ok(Step::Done) };
             let Some(block) = self.inbox.take(&part.cid) else {
-                let upcoming = self.pending.iter().rev().map(|part| part.cid);
+                let upcoming = upcoming(&self.pending, self.look_ahead);
                 return Ok(Step::Need(self.inbox.want(upcoming)));
             };
             self.pending.pop();

@@ -52,6 +52,23 @@ impl Inbox {
         need
     }
 
+    /// What to ask for beside what was asked for already, given what is needed from now on.
+    pub(super) fn want_more(&mut self, upcoming: impl Iterator<Item = Cid>) -> Vec<Cid> {
+        let mut more = Vec::new();
+        for cid in upcoming.take(self.look_ahead) {
+            if self.wanted.len() + self.ready.len() >= self.look_ahead {
+                break;
+            }
+            if self.ready.contains_key(&cid) || identity_data(&cid).is_some() {
+                continue;
+            }
+            if self.wanted.insert(cid) {
+                more.push(cid);
+            }
+        }
+        more
+    }
+
     pub(super) fn provide(&mut self, cid: Cid, block: Bytes) -> Result<(), ReadError> {
         if !self.wanted.remove(&cid) {
             return Err(ReadError::NotRequested { cid });

@@ -1,5 +1,6 @@
 //! The callee's side of unary calls.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::identity::PeerKey;
 
 /// No deadline of a caller is taken for more than this.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(600);
+/// How long a connection for calls may wait for its next one.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// What all inbound calls share.
 pub(crate) struct CallServer {
@@ -81,31 +84,78 @@ where
     let stall = server.stall;
     let (mut reader, mut writer) = stream.split();
     let head = read_head(&mut reader, stall).await?;
-    let Some(_places) = server.places(&gates, &head) else {
-        return respond(&mut writer, Status::Busy, 0, Bytes::new(), stall).await;
+    serve_one(&server, &gates, from, head, &mut reader, &mut writer).await?;
+    Ok(tokio::time::timeout(stall, writer.close()).await.map_err(|_| FrameError::Stalled)??)
+}
+
+/// Serves calls one after the other, on a connection that has no other use, until the peer has no more
+/// or one was not answered.
+pub(crate) async fn serve_all<S>(
+    server: &CallServer,
+    gates: &ClassGates,
+    from: PeerKey,
+    stream: S,
+) -> Result<(), FrameError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut reader, mut writer) = stream.split();
+    loop {
+        let head = match read_head(&mut reader, IDLE).await {
+            Ok(head) => head,
+            Err(FrameError::Stalled) => return Ok(()),
+            Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let served = serve_one(server, gates, from, head, &mut reader, &mut writer).await?;
+        if served != Some(Status::Answered) {
+            // The peer may be in the middle of its request, or gone.
+            return Ok(());
+        }
+    }
+}
+
+/// Serves a call whose head was read; gives the status that was sent, if any was.
+async fn serve_one<R, W>(
+    server: &CallServer,
+    gates: &ClassGates,
+    from: PeerKey,
+    head: RequestHead,
+    reader: &mut R,
+    writer: &mut W,
+) -> Result<Option<Status>, FrameError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let stall = server.stall;
+    let Some(_places) = server.places(gates, &head) else {
+        return respond(writer, Status::Busy, 0, Bytes::new(), stall).await;
     };
-    let request = frame::read_payload(&mut reader, head.len_bytes, stall).await?;
+    let request = frame::read_payload(reader, head.len_bytes, stall).await?;
     let deadline = Instant::now() + head.deadline;
     let (reply, answered) = Reply::new(deadline);
     let call = InboundCall { from, class: head.class, request, reply };
     if server.queue.try_send(call).is_err() {
-        return respond(&mut writer, Status::Busy, 0, Bytes::new(), stall).await;
+        return respond(writer, Status::Busy, 0, Bytes::new(), stall).await;
     }
     tokio::select! {
         biased;
         answer = answered => match answer {
             Ok(response) if response.len() > head.max_response_bytes => {
                 let len = response.len();
-                respond(&mut writer, Status::ResponseTooLarge, len, Bytes::new(), stall).await
+                respond(writer, Status::ResponseTooLarge, len, Bytes::new(), stall).await
             }
             Ok(response) => {
                 let len = response.len();
-                respond(&mut writer, Status::Answered, len, response, stall).await
+                respond(writer, Status::Answered, len, response, stall).await
             }
-            Err(_) => respond(&mut writer, Status::Unanswered, 0, Bytes::new(), stall).await,
+            Err(_) => respond(writer, Status::Unanswered, 0, Bytes::new(), stall).await,
         },
-        () = asker_gone(&mut reader) => Ok(()),
-        () = sleep_until(deadline) => Ok(()),
+        () = asker_gone(reader) => Ok(None),
+        () = sleep_until(deadline) => Ok(None),
     }
 }
 
@@ -115,8 +165,8 @@ where
 {
     let head: [u8; REQUEST_HEADER_LEN] = frame::read_header(reader, stall).await?;
     let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let class = CallClass::from_wire(head[0])
-        .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData))?;
+    let class =
+        CallClass::from_wire(head[0]).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
     Ok(RequestHead {
         class,
         deadline: Duration::from_millis(u64::from(word(1))).min(LONGEST_DEADLINE),
@@ -131,7 +181,7 @@ async fn respond<W>(
     len: usize,
     payload: Bytes,
     stall: Duration,
-) -> Result<(), FrameError>
+) -> Result<Option<Status>, FrameError>
 where
     W: AsyncWrite + Unpin,
 {
@@ -139,5 +189,6 @@ where
     head[0] = status as u8;
     head[1..].copy_from_slice(&wire_len(len).to_be_bytes());
     frame::write_framed(writer, &head, &payload, stall).await?;
-    Ok(tokio::time::timeout(stall, writer.close()).await.map_err(|_| FrameError::Stalled)??)
+    frame::flush(writer, stall).await?;
+    Ok(Some(status))
 }

@@ -16,6 +16,7 @@ use super::Driver;
 use super::dials::Purpose;
 use crate::addr::NetAddr;
 use crate::admission::ip_of;
+use crate::bulk::Bulk;
 use crate::calls::ClassGates;
 use crate::error::{ConnectError, HelloError};
 use crate::event::{Direction, DownReason, Event, RefusedBy};
@@ -23,7 +24,7 @@ use crate::identity::PeerKey;
 use crate::lanes::{Lane, lane_queue, write_lane};
 use crate::links::{ConnectedPeer, Opener, PeerLink};
 use crate::redial::Retry;
-use crate::registry::{Link, PeerEntry, Rights};
+use crate::registry::{Link, MAX_ADDRS_PER_PEER, PeerEntry, Rights};
 use crate::streams::Inbound;
 
 /// Streams that may come before the hello's end is known here.
@@ -192,18 +193,25 @@ impl Driver {
             self.tasks.spawn(write_lane(queue, opener, closed, stall, losses));
         }
         let calls = ClassGates::new(&self.limits);
-        self.links.insert(PeerLink { about, opener, closed, calls, raft, feed });
-        let entry = Peer {
-            ready: vec![connection_id],
-            incarnation,
-            gates: ClassGates::new(&self.limits),
-            readers: BTreeMap::new(),
-        };
+        let served = ClassGates::new(&self.limits);
+        let bulk = Bulk::new(&self.identity, peer, self.listens_at(&about, direction));
+        let gates = served.clone();
+        self.links.insert(PeerLink { about, opener, closed, calls, served, bulk, raft, feed });
+        let entry =
+            Peer { ready: vec![connection_id], incarnation, gates, readers: BTreeMap::new() };
         self.peers.insert(peer, entry);
         self.redial.up(&peer);
         self.set_addrs(&peer, &[]);
         self.tell(Event::PeerUp { peer, incarnation, addr, direction });
         self.resolve_waiters(&peer, Ok(()));
+    }
+
+    /// Where a connected member may be dialled once more: first where it was.
+    fn listens_at(&self, about: &ConnectedPeer, direction: Direction) -> Vec<NetAddr> {
+        let dialled = about.addr.clone().filter(|_| direction == Direction::Outbound);
+        let told = self.registry.get(&about.peer).map_or(&[][..], |entry| &entry.addrs);
+        let told = told.iter().filter(|addr| Some(*addr) != dialled.as_ref()).cloned();
+        dialled.iter().cloned().chain(told).take(MAX_ADDRS_PER_PEER).collect()
     }
 
     fn on_unready(&mut self, peer: PeerKey, connection_id: ConnectionId, reason: DownReason) {

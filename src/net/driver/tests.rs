@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::*;
 
+mod bulk;
 mod calls;
 mod gossip;
 mod handshake;

@@ -83,6 +83,7 @@ impl Inner {
             options,
             catalog: RwLock::new(Catalog::new()),
             handles: Handles::default(),
+            recent: Mutex::default(),
             writer: Mutex::new(Writer::new(first)),
             flusher: Mutex::new(Flusher::default()),
             synced_sequence: Mutex::new(0),

@@ -17,7 +17,8 @@ const TOMBSTONES_MAGIC: [u8; 4] = *b"IKBD";
 const VERSION: u16 = 1;
 /// Bounds do not follow the options: what was written under larger ones must stay readable.
 const MAX_LISTING_FILE_BYTES: u64 = 256 << 20;
-const MAX_OPEN_FILES: usize = 256;
+/// Each has two descriptors.
+const MAX_OPEN_FILES: usize = 128;
 
 pub(super) fn number_of(name: &str, suffix: &str) -> Option<u32> {
     let digits = name.strip_suffix(suffix).filter(|digits| digits.len() == 8)?;
@@ -160,7 +161,7 @@ impl Handles {
                 return Ok(Arc::clone(file));
             }
         }
-        let file = disk.open(path, Open::Read, Io::Buffered)?;
+        let file = disk.open(path, Open::Read, Io::Direct)?;
         self.insert(segment, Arc::clone(&file));
         Ok(file)
     }

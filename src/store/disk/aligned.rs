@@ -26,6 +26,13 @@ impl std::fmt::Debug for AlignedBuf {
     }
 }
 
+/// So that it can be shared without a copy.
+impl AsRef<[u8]> for AlignedBuf {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
 impl AlignedBuf {
     /// An empty buffer that holds up to `capacity` bytes, rounded up to the alignment.
     #[must_use]
@@ -74,6 +81,15 @@ impl AlignedBuf {
         assert!(bytes.len() <= self.room(), "the caller checks the room before it appends");
         self.storage[at..at + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
+    }
+
+    /// Makes it hold `len` bytes, of which the new ones are to be written over.
+    ///
+    /// # Panics
+    /// When they don't fit.
+    pub fn set_len(&mut self, len: usize) {
+        assert!(len <= self.capacity(), "the caller asked for the room before");
+        self.len = len;
     }
 
     /// Appends zeros up to the next multiple of `unit` (a divisor of the alignment).

@@ -12,6 +12,7 @@ pub fn check(disk: &dyn Disk) {
     lengths(disk);
     names(disk);
     direct_writes(disk);
+    reads_past_the_cache(disk);
     missing_and_bad_paths(disk);
     removed_files_stay_readable(disk);
     locks(disk);
@@ -91,6 +92,24 @@ fn direct_writes(disk: &dyn Disk) {
     assert_eq!(file.read_at(0, &mut buf).expect("read"), buf.len());
     assert_eq!(&buf[3..6], b"odd");
     assert_eq!(buf.iter().filter(|byte| **byte == 1).count(), ALIGN_BYTES + 1);
+}
+
+fn reads_past_the_cache(disk: &dyn Disk) {
+    let content: Vec<u8> = (0..3 * ALIGN_BYTES + 100).map(|at| (at % 251) as u8).collect();
+    let file = disk.open("once", Open::Create, Io::Direct).expect("create");
+    file.write_at(0, &content).expect("write");
+    let again = disk.open("once", Open::Read, Io::Direct).expect("open");
+    for file in [file, again] {
+        for (offset, len) in
+            [(0, 10), (1, 2 * ALIGN_BYTES), (ALIGN_BYTES, ALIGN_BYTES), (5000, 7000)]
+        {
+            let read = file.read_once(offset as u64, len).expect("read");
+            assert_eq!(read, content[offset..offset + len], "{len} bytes from {offset}");
+        }
+        let tail = file.read_once(3 * ALIGN_BYTES as u64 + 90, 1000).expect("read over the end");
+        assert_eq!(tail, content[3 * ALIGN_BYTES + 90..]);
+        assert!(file.read_once(1 << 20, 10).expect("read past the end").is_empty());
+    }
 }
 
 fn missing_and_bad_paths(disk: &dyn Disk) {

@@ -10,11 +10,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 
 use super::{
-    ALIGN_BYTES, Disk, DiskError, DiskErrorKind, DiskFile, DiskLock, Io, Listed, ListedKind, Open,
-    Space, check_path,
+    ALIGN_BYTES, AlignedBuf, Disk, DiskError, DiskErrorKind, DiskFile, DiskLock, Io, Listed,
+    ListedKind, Open, Space, check_path,
 };
 
 const FILE_MODE: u32 = 0o600;
@@ -70,20 +71,27 @@ impl Disk for RealDisk {
             }
         }
         let file = options.open(&full).map_err(|source| DiskError::new("open", path, source))?;
-        // A second descriptor for direct writes: reads and odd-sized writes stay on the first.
-        let direct = match (io, how) {
-            (Io::Direct, Open::Write | Open::Create) => OpenOptions::new()
-                .write(true)
+        // A second descriptor for direct I/O: small reads and odd-sized writes stay on the first.
+        let direct = match io {
+            Io::Direct => OpenOptions::new()
+                .read(true)
+                .write(how != Open::Read)
                 .custom_flags(OFlags::DIRECT.bits().cast_signed())
                 .open(&full)
                 .inspect_err(|error| {
-                    tracing::debug!(path, %error, "direct writes refused; buffered writes are used");
+                    tracing::debug!(path, %error, "direct I/O refused; buffered I/O is used");
                 })
                 .ok(),
-            _ => None,
+            Io::Buffered => None,
         };
-        let direct_works = AtomicBool::new(direct.is_some());
-        Ok(Arc::new(RealFile { file, direct, direct_works, path: path.to_owned() }))
+        let works = direct.is_some();
+        Ok(Arc::new(RealFile {
+            file,
+            direct,
+            direct_works: AtomicBool::new(works),
+            direct_reads_work: AtomicBool::new(works),
+            path: path.to_owned(),
+        }))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
@@ -183,6 +191,8 @@ struct RealFile {
     direct: Option<File>,
     /// Cleared when the file system accepts the flag but refuses the write.
     direct_works: AtomicBool,
+    /// The same for reads.
+    direct_reads_work: AtomicBool,
     path: String,
 }
 
@@ -200,6 +210,25 @@ impl RealFile {
     }
 }
 
+/// Fills `buf`, which is aligned as `offset` is, as far as the file goes.
+fn read_direct(file: &File, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match file.read_at(&mut buf[filled..], offset + filled as u64) {
+            Ok(n) => {
+                filled += n;
+                // Only the end of the file is off the grid, and nothing could be read from there.
+                if n == 0 || !n.is_multiple_of(ALIGN_BYTES) {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
 impl DiskFile for RealFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, DiskError> {
         let mut filled = 0;
@@ -212,6 +241,29 @@ impl DiskFile for RealFile {
             }
         }
         Ok(filled)
+    }
+
+    fn read_once(&self, offset: u64, len: usize) -> Result<Bytes, DiskError> {
+        let works = self.direct_reads_work.load(Ordering::Relaxed);
+        if let Some(direct) = self.direct.as_ref().filter(|_| works) {
+            let shift = (offset % ALIGN_BYTES as u64) as usize;
+            let mut buffer = AlignedBuf::with_capacity(shift + len);
+            buffer.set_len(buffer.capacity());
+            match read_direct(direct, offset - shift as u64, buffer.as_mut_slice()) {
+                Ok(read) => {
+                    let end = read.min(shift + len);
+                    return Ok(Bytes::from_owner(buffer).slice(shift.min(end)..end));
+                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    self.direct_reads_work.store(false, Ordering::Relaxed);
+                }
+                Err(error) => return Err(self.error("read", error)),
+            }
+        }
+        let mut bytes = vec![0; len];
+        let read = self.read_at(offset, &mut bytes)?;
+        bytes.truncate(read);
+        Ok(bytes.into())
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {

@@ -243,3 +243,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_needed_soon_is_named_once_and_may_come_while_pieces_are_taken() {
+    let params = ImportParams { chunk_len_bytes: 10, ..ImportParams::default() };
+    let (store, root) = import(params, &counted(1_000));
+    let mut cursor = FileCursor::with_look_ahead(root, 0..u64::MAX, 4);
+    let mut under_way = Vec::new();
+    let mut content = Vec::new();
+    loop {
+        let ahead = cursor.look_ahead();
+        assert!(ahead.iter().all(|cid| !under_way.contains(cid)), "asked for twice");
+        under_way.extend(ahead);
+        assert!(under_way.len() <= 4, "{} blocks are asked for", under_way.len());
+        match cursor.step().unwrap() {
+            Step::Done => break,
+            Step::Data(piece) => content.extend_from_slice(&piece),
+            Step::Need(cids) => {
+                let fresh = cids.into_iter().filter(|cid| !under_way.contains(cid));
+                let fresh: Vec<_> = fresh.collect();
+                under_way.extend(fresh);
+                // The last that was asked for comes first.
+                let cid = under_way.pop().unwrap();
+                let block = store.blocks.borrow()[&cid].clone();
+                cursor.provide(cid, block).unwrap();
+            }
+        }
+    }
+    assert_eq!(content, counted(1_000));
+    assert!(under_way.is_empty());
+}
+
+#[test]
+fn inner_nodes_far_ahead_do_not_take_the_places_of_leaves() {
+    let store = MemoryStore::default();
+    let leaves: Vec<Cid> = (0..8).map(|at| crate::cid::cid_v1_raw(&[at; 1 << 20])).collect();
+    // Eight nodes of 40 MiB each, far more than four blocks may have.
+    let inner = file_node(&store, &leaves.repeat(5), &[1 << 20; 40], 40 << 20);
+    let root = file_node(&store, &[inner; 8], &[40 << 20; 8], 320 << 20);
+    let mut cursor = FileCursor::with_look_ahead(root, 0..u64::MAX, 4);
+    for cid in [root, inner] {
+        assert_eq!(cursor.step().unwrap(), Step::Need(vec![cid]));
+        let block = store.blocks.borrow()[&cid].clone();
+        cursor.provide(cid, block).unwrap();
+    }
+    assert_eq!(cursor.step().unwrap(), Step::Need(leaves[..4].to_vec()));
+}

@@ -47,7 +47,8 @@ impl Rogue {
         let behaviour = behaviour::build(&config, &membership, Arc::default()).unwrap();
         let local = config.keypair.peer_key().to_peer_id();
         let settings = net::swarm_config(&config, &tasks);
-        let mut swarm = Swarm::new(net::transport(&config).unwrap(), behaviour, local, settings);
+        let mut swarm =
+            Swarm::new(net::transport(&config, None).unwrap(), behaviour, local, settings);
         let opts = DialOpts::peer_id(target.key.to_peer_id())
             .addresses(vec![target.addr().to_multiaddr()])
             .allocate_new_port()
