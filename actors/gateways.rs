@@ -42,14 +42,14 @@ pub struct Destination<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// Those that said that they don't have it.
-    pub without: usize,
+    pub without: u32,
     /// Those without an answer, or with a wrong one. They may have it.
-    pub silent: usize,
+    pub silent: u32,
 }
 
 impl Asked {
     /// Everybody.
-    pub fn total(self) -> usize {
+    pub fn total(self) -> u32 {
         self.without + self.silent
     }
 }
@@ -83,7 +83,7 @@ impl Gateways {
     /// How many were asked; those that are left alone for now count as silent. Retrying later may help.
     pub async fn block(&self, cid: Cid) -> Result<Bytes, Asked> {
         let usable = self.usable();
-        let mut asked = Asked { without: 0, silent: self.all.len() - usable.len() };
+        let mut asked = Asked { without: 0, silent: (self.all.len() - usable.len()) as u32 };
         for at in usable {
             // The semaphore is never closed; were it, nothing could be asked.
             let Ok(_turn) = self.turns.acquire().await else { break };

@@ -289,7 +289,7 @@ impl Deps {
             return Ok(search.found);
         }
         let (total, silent) = (search.asked.len(), search.silent.len());
-        let members = Asked { without: total - silent, silent };
+        let members = Asked { without: (total - silent) as u32, silent: silent as u32 };
         let gateways = self.ask_gateways(&mut search).await;
         if search.is_over() {
             return Ok(search.found);

@@ -13,9 +13,9 @@ const MUTATIONS: usize = 60;
 fn regressions(target: &Target) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions").join(target.name);
     let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    let mut paths: Vec<_> = files.map(|file| file.expect("a readable folder").path()).collect();
     paths.sort();
-    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+    paths.iter().map(|path| std::fs::read(path).expect("a readable input")).collect()
 }
 
 /// One to four small changes: a bit, a byte, a cut, a piece of another input, a length that lies.
