@@ -75,7 +75,12 @@ fn sample(path: &str, variant: usize) -> &'static str {
         "folder" => ["/a", "/b", "/c"][variant],
         "listen" | "advertise" => ["10.0.0.1:1", "10.0.0.2:2,[::1]:3", "host.example:4"][variant],
         "api.listen" => ["127.0.0.1:1", "unix:/s", "[::1]:3"][variant],
-        "storage.max" | "storage.reserve" | "cache.max" => ["2GiB", "3MiB", "4000000B"][variant],
+        "storage.max"
+        | "storage.reserve"
+        | "cache.max"
+        | "transfer.max"
+        | "transfer.repair_max" => ["2GiB", "3MiB", "4000000B"][variant],
+        "gateways" => ["https://a", "http://b:1/c,https://d", "https://e"][variant],
         "cluster.heartbeat" => ["2s", "3s", "4s"][variant],
         "cluster.lease" => ["11s", "12s", "1m"][variant],
         "cluster.repair_grace" => ["0s", "5m", "1h"][variant],
