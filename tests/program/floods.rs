@@ -74,7 +74,7 @@ async fn malformed_http_is_answered_or_cut_off() {
 
 async fn post(node: &Node, path: &str, body: &[u8]) -> (u16, String) {
     let url = format!("http://{}{path}", read(node, "api.addr"));
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = ipfs_kit::http::client::of_api().build().unwrap();
     let request = client.post(url).bearer_auth(read(node, "api.token")).body(body.to_vec());
     let response = request.send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
