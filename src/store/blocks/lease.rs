@@ -173,10 +173,11 @@ impl Leases {
     }
 
     fn release(&mut self, ids: &[LeaseId]) -> Result<(), LeaseError> {
-        if let Some(id) = ids.iter().find(|id| !self.table.leases.contains_key(id)) {
-            return Err(LeaseError::Unknown { id: *id });
+        let held = ids.iter().filter(|id| self.table.leases.contains_key(id));
+        let payloads: Vec<_> = held.map(|id| id.0.to_le_bytes()).collect();
+        if payloads.is_empty() {
+            return Ok(());
         }
-        let payloads: Vec<_> = ids.iter().map(|id| id.0.to_le_bytes()).collect();
         let parts: Vec<[&[u8]; 1]> = payloads.iter().map(|bytes| [&bytes[..]]).collect();
         let records: Vec<_> = parts.iter().map(|parts| Record { kind: RELEASE, parts }).collect();
         self.wal.append(&records)?;
@@ -249,10 +250,11 @@ impl BlockStore {
         self.inner.heed(&leases, extended)
     }
 
-    /// Ends a lease.
+    /// Ends a lease. One that has ended already is as it should be: an import and whoever looks after it
+    /// may both see that it is over.
     ///
     /// # Errors
-    /// [`LeaseError::Unknown`], or the log's.
+    /// The log's.
     pub fn release_lease(&self, id: LeaseId) -> Result<(), LeaseError> {
         let mut leases = lock(&self.inner.leases);
         let released = leases.release(&[id]);
