@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ipfs_kit_actors::api::{Ack, AddEvent, AddOptions, Added};
+use ipfs_kit_actors::api::{AddEvent, AddOptions, Added};
 use serde::Serialize;
 use serde_json::json;
 
@@ -99,10 +99,7 @@ fn options(args: &AddArgs, default_name: String) -> AddOptions {
         replicas_min: args.replicas.map(|replicas| replicas.min),
         replicas_max: args.replicas.map(|replicas| replicas.max),
         expires_in_ms: args.expire.map(super::millis),
-        ack: match args.ack {
-            AckArg::Replicated => Ack::Replicated,
-            AckArg::Local => Ack::Local,
-        },
+        ack: args.ack.into(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipfs_kit_actors::api::Ack;
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::member::Role;
 
@@ -288,6 +289,15 @@ pub enum AckArg {
     Replicated,
     /// The blocks are durable on this node.
     Local,
+}
+
+impl From<AckArg> for Ack {
+    fn from(arg: AckArg) -> Self {
+        match arg {
+            AckArg::Replicated => Self::Replicated,
+            AckArg::Local => Self::Local,
+        }
+    }
 }
 
 /// Arguments of `get`.

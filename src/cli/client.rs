@@ -108,9 +108,7 @@ impl Client {
         produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
         on_event: impl FnMut(AddEvent),
     ) -> Result<(Added, T), CliError> {
-        let request = self.request(Method::PUT, "/add").query(options);
-        let request = request.header(CONTENT_TYPE, wire::TAR);
-        self.upload(request, produce, on_event).await
+        self.upload(self.adding(options, wire::TAR), produce, on_event).await
     }
 
     /// The same for the bytes of a single file, however many they will be.
@@ -120,9 +118,11 @@ impl Client {
         produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
         on_event: impl FnMut(AddEvent),
     ) -> Result<(Added, T), CliError> {
-        let request = self.request(Method::PUT, "/add").query(options);
-        let request = request.header(CONTENT_TYPE, wire::OCTETS);
-        self.upload(request, produce, on_event).await
+        self.upload(self.adding(options, wire::OCTETS), produce, on_event).await
+    }
+
+    fn adding(&self, options: &AddOptions, content_type: &str) -> RequestBuilder {
+        self.request(Method::PUT, "/add").query(options).header(CONTENT_TYPE, content_type)
     }
 
     async fn upload<T: Send + 'static, R: DeserializeOwned>(

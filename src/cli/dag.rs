@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ipfs_kit_actors::api::{Ack, AddEvent, CarImported, CarOptions, PutOptions};
+use ipfs_kit_actors::api::{AddEvent, CarImported, CarOptions, PutOptions};
 use ipfs_kit_core::ops::{CidRequest, DagStat};
 use serde_json::json;
 
-use super::args::{AckArg, DagCommand, DagExportArgs, DagGetArgs, DagImportArgs};
+use super::args::{DagCommand, DagExportArgs, DagGetArgs, DagImportArgs};
 use super::block;
 use super::error::{CliError, Done, Halt, VerbResult};
 use super::output::{Column, Show};
@@ -159,10 +159,7 @@ async fn import<W: Write>(session: &mut Session<W>, args: DagImportArgs) -> Verb
         replicas_min: args.replicas.map(|replicas| replicas.min),
         replicas_max: args.replicas.map(|replicas| replicas.max),
         expires_in_ms: args.expire.map(super::millis),
-        ack: match args.ack {
-            AckArg::Replicated => Ack::Replicated,
-            AckArg::Local => Ack::Local,
-        },
+        ack: args.ack.into(),
     };
     let mut done = Vec::new();
     for path in &args.paths {
