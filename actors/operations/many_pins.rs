@@ -94,20 +94,16 @@ impl Operations {
     async fn submit_many(&self, command: Gathered) -> Vec<(usize, Line<PinCommitted>)> {
         let Gathered { places, pins, .. } = command;
         let cids: Vec<_> = pins.iter().map(|placed| placed.spec.cid.clone()).collect();
-        let (index, refused) = match self.submit(Op::PinMany { pins }).await {
-            Ok(Outcome::Each { index, refused }) => (index, refused),
-            Ok(other) => {
-                let error = failure("E_PROTOCOL", format!("pinning led to {other:?}"));
-                return places
-                    .into_iter()
-                    .map(|at| (at, Line::Failed { error: error.clone() }))
-                    .collect();
-            }
+        let committed = match self.submit(Op::PinMany { pins }).await {
+            Ok(Outcome::Each { index, refused }) => Ok((index, refused)),
+            Ok(other) => Err(failure("E_PROTOCOL", format!("pinning led to {other:?}"))),
+            Err(error) => Err(error),
+        };
+        let (index, refused) = match committed {
+            Ok(committed) => committed,
             Err(error) => {
-                return places
-                    .into_iter()
-                    .map(|at| (at, Line::Failed { error: error.clone() }))
-                    .collect();
+                let failed = |at| (at, Line::Failed { error: error.clone() });
+                return places.into_iter().map(failed).collect();
             }
         };
         let done = cids.into_iter().map(|cid| Line::Done(PinCommitted { cid, index }));

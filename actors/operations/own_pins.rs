@@ -94,8 +94,29 @@ impl Operations {
             .hint("ipfs-kit pin ls shows what is pinned"))
     }
 
-    /// Whether the gateways have made the DAG below a root whole here, and durable.
-    async fn brought(&self, root: &Cid) -> Result<bool, Failure> {
+    /// Every block below a root is here, and durable; what is missing comes from gateways if they have it.
+    async fn whole(&self, root: &Cid) -> Result<(), Failure> {
+        let mut absent = self.first_absent(root).await?;
+        if absent.is_some() && self.bring(root).await? {
+            absent = self.first_absent(root).await?;
+        }
+        let Some(absent) = absent else { return Ok(()) };
+        let message = format!("{absent}, a block of {root}, is not here");
+        Err(failure("E_NOT_FOUND", message).hint(
+            "a node without a cluster keeps what it has: add the files here, set gateways that have \
+             them, or join a cluster",
+        ))
+    }
+
+    async fn first_absent(&self, root: &Cid) -> Result<Option<Link>, Failure> {
+        let (blocks, link) = (self.parts.blocks.clone(), root.to_cid());
+        let looked =
+            work(&*self.parts.executor, WorkLane::Bulk, move || first_absent(&blocks, link)).await;
+        looked.map_err(|_| failure("E_BUSY", "the node is stopping".into()))?
+    }
+
+    /// Whether the gateways had something of what is missing below a root.
+    async fn bring(&self, root: &Cid) -> Result<bool, Failure> {
         let Parts { blocks, executor, gateways, .. } = &self.parts;
         let to = Destination { blocks, executor: &**executor };
         let came = gateways.bring(&root.to_cid(), to).await.map_err(|error| match error {
@@ -104,32 +125,7 @@ impl Operations {
             TransferError::Stopping => failure("E_BUSY", error.to_string()).retryable(),
             other => failure("E_CONTENT", other.to_string()),
         })?;
-        if came.blocks == 0 {
-            return Ok(false);
-        }
-        let (blocks, link) = (blocks.clone(), root.to_cid());
-        let look = work(&**executor, WorkLane::Bulk, move || first_absent(&blocks, link)).await;
-        Ok(look.map_err(|_| failure("E_BUSY", "the node is stopping".into()))??.is_none())
-    }
-
-    /// Every block below a root is here, and durable.
-    async fn whole(&self, root: &Cid) -> Result<(), Failure> {
-        let (blocks, link) = (self.parts.blocks.clone(), root.to_cid());
-        let job = move || first_absent(&blocks, link);
-        let looked = work(&*self.parts.executor, WorkLane::Bulk, job).await;
-        match looked.map_err(|_| failure("E_BUSY", "the node is stopping".into()))?? {
-            None => Ok(()),
-            Some(absent) => {
-                if self.brought(root).await? {
-                    return Ok(());
-                }
-                let message = format!("{absent}, a block of {root}, is not here");
-                Err(failure("E_NOT_FOUND", message).hint(
-                    "a node without a cluster keeps what it has: add the files here, set gateways \
-                     that have them, or join a cluster",
-                ))
-            }
-        }
+        Ok(came.blocks > 0)
     }
 }
 
