@@ -13,7 +13,8 @@ pub const fn align_up(n: u64) -> u64 {
 /// A fixed-capacity byte buffer aligned for direct I/O.
 ///
 /// It over-allocates by one unit and starts at the first aligned byte within; the allocation never
-/// moves because it never grows.
+/// moves because it never grows. The default holds nothing and has no room.
+#[derive(Default)]
 pub struct AlignedBuf {
     storage: Vec<u8>,
     start: usize,
@@ -46,7 +47,7 @@ impl AlignedBuf {
     /// Bytes it can hold in all.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.storage.len() - ALIGN_BYTES
+        self.storage.len().saturating_sub(ALIGN_BYTES)
     }
 
     /// Bytes it holds.

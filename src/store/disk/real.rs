@@ -1,5 +1,6 @@
 //! The port over real files.
 
+mod spares;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use super::{
     ALIGN_BYTES, AlignedBuf, Disk, DiskError, DiskErrorKind, DiskFile, DiskLock, Io, Listed,
     ListedKind, Open, Space, check_path,
 };
+use spares::Spares;
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
@@ -27,6 +29,7 @@ const MAX_LOCK_NOTE_BYTES: u64 = 32;
 #[derive(Debug)]
 pub struct RealDisk {
     root: PathBuf,
+    spares: Arc<Spares>,
 }
 
 impl RealDisk {
@@ -41,7 +44,7 @@ impl RealDisk {
             .mode(DIR_MODE)
             .create(&root)
             .map_err(|source| DiskError::new("create", &root.display().to_string(), source))?;
-        Ok(Self { root })
+        Ok(Self { root, spares: Arc::default() })
     }
 
     /// The root folder.
@@ -90,6 +93,7 @@ impl Disk for RealDisk {
             direct,
             direct_works: AtomicBool::new(works),
             direct_reads_work: AtomicBool::new(works),
+            spares: Arc::clone(&self.spares),
             path: path.to_owned(),
         }))
     }
@@ -193,6 +197,7 @@ struct RealFile {
     direct_works: AtomicBool,
     /// The same for reads.
     direct_reads_work: AtomicBool,
+    spares: Arc<Spares>,
     path: String,
 }
 
@@ -247,8 +252,7 @@ impl DiskFile for RealFile {
         let works = self.direct_reads_work.load(Ordering::Relaxed);
         if let Some(direct) = self.direct.as_ref().filter(|_| works) {
             let shift = (offset % ALIGN_BYTES as u64) as usize;
-            let mut buffer = AlignedBuf::with_capacity(shift + len);
-            buffer.set_len(buffer.capacity());
+            let mut buffer = Spares::take(&self.spares, shift + len);
             match read_direct(direct, offset - shift as u64, buffer.as_mut_slice()) {
                 Ok(read) => {
                     let end = read.min(shift + len);
