@@ -3,7 +3,9 @@
 //! A stream ends by an explicit mark. An end that just disappears is an error for the other one, so that
 //! a part never passes as the whole.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::mem;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
@@ -13,6 +15,8 @@ use tokio::sync::mpsc;
 const CHUNK_LEN_BYTES: usize = 256 * 1024;
 /// Chunks that wait in between: enough to keep both ends busy, little enough to forget.
 const CHUNKS_MAX: usize = 8;
+/// Chunks whose memory a writer waits for: those in between, and some that the reader still holds.
+const KEPT_MAX: usize = 2 * CHUNKS_MAX;
 
 /// A bounded pipe.
 pub fn pipe() -> (PipeSender, PipeReceiver) {
@@ -52,7 +56,8 @@ impl PipeSender {
 
     /// The blocking form of this end; never on a thread that runs async code.
     pub fn into_blocking(self) -> BlockingWriter {
-        BlockingWriter { chunks: self.chunks, buffer: BytesMut::with_capacity(CHUNK_LEN_BYTES) }
+        let buffer = BytesMut::with_capacity(CHUNK_LEN_BYTES);
+        BlockingWriter { chunks: self.chunks, buffer, sent: VecDeque::new() }
     }
 }
 
@@ -88,6 +93,9 @@ fn broke_off() -> io::Error {
 pub struct BlockingWriter {
     chunks: mpsc::Sender<Bytes>,
     buffer: BytesMut,
+    /// The memory of chunks on their way, the oldest first, to be filled again once nobody reads it.
+    /// Fresh memory for every chunk costs more than everything else that is done to it.
+    sent: VecDeque<BytesMut>,
 }
 
 impl BlockingWriter {
@@ -101,6 +109,19 @@ impl BlockingWriter {
         self.chunks
             .blocking_send(bytes)
             .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, Gone))
+    }
+
+    /// Memory for the next chunk.
+    fn next_buffer(&mut self) -> BytesMut {
+        if let Some(mut oldest) = self.sent.pop_front() {
+            if oldest.try_reclaim(CHUNK_LEN_BYTES) {
+                return oldest;
+            }
+            if self.sent.len() < KEPT_MAX {
+                self.sent.push_front(oldest);
+            }
+        }
+        BytesMut::with_capacity(CHUNK_LEN_BYTES)
     }
 }
 
@@ -118,8 +139,10 @@ impl Write for BlockingWriter {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let full = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CHUNK_LEN_BYTES));
-        self.send(full.freeze())
+        let full = self.buffer.split().freeze();
+        let next = self.next_buffer();
+        self.sent.push_back(mem::replace(&mut self.buffer, next));
+        self.send(full)
     }
 }
 
