@@ -123,7 +123,7 @@ pub enum WalkKind {
 }
 
 /// How to add.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddOptions {
     /// The pin's name.
@@ -132,6 +132,12 @@ pub struct AddOptions {
     /// The import profile by name; the node's default without it.
     #[serde(default)]
     pub profile: Option<String>,
+    /// How files are cut, as `size-BYTES`; as the profile says without it.
+    #[serde(default)]
+    pub chunker: Option<String>,
+    /// Only say which root it would have: nothing is stored and nothing pinned.
+    #[serde(default)]
+    pub only_hash: bool,
     /// Fewest copies; the cluster's default without it.
     #[serde(default)]
     pub replicas_min: Option<u16>,
@@ -214,9 +220,9 @@ pub struct Added {
     pub bytes: u64,
     /// Blocks of the whole tree.
     pub blocks: u64,
-    /// Copies that are durable on holders now; 0 without a cluster.
+    /// Copies that are durable now; 0 if nothing was to be stored.
     pub copies: u16,
-    /// The log index of the pin; `None` without a cluster.
+    /// The log index of the pin; `None` without a cluster, or if nothing was to be stored.
     pub index: Option<u64>,
 }
 

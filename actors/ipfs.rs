@@ -27,7 +27,7 @@ use crate::supervision::{ActorRef, Ctx};
 mod import;
 pub mod read;
 
-pub use import::{ImportPlan, Imported};
+pub use import::{ImportPlan, Imported, ImportedBlocks};
 
 /// How long one member may take to answer for blocks.
 const ASK_DEADLINE: Duration = Duration::from_secs(10);

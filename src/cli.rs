@@ -25,6 +25,7 @@ mod cluster;
 mod dag;
 pub mod demo;
 mod doctor;
+mod download;
 mod engine_error;
 pub mod error;
 pub mod init;

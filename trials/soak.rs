@@ -123,11 +123,10 @@ async fn fill(plan: &Plan, cluster: &LocalCluster, ledger: &Ledger) -> Result<()
     let (seed, count) = (plan.seed, plan.pins);
     let options = AddOptions {
         name: "small".into(),
-        profile: None,
         replicas_min: Some(2),
         replicas_max: Some(2),
-        expires_in_ms: None,
         ack: Ack::Replicated,
+        ..AddOptions::default()
     };
     let write = move |out: &mut _| {
         write_small(seed, count, out).map_err(|error| {

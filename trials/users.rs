@@ -115,11 +115,10 @@ impl User {
         let (min, max) = self.replicas();
         let options = AddOptions {
             name: "trial".into(),
-            profile: None,
             replicas_min: Some(min),
             replicas_max: Some(max),
-            expires_in_ms: None,
             ack: if self.rng.within(0..=3) == 0 { Ack::Local } else { Ack::Replicated },
+            ..AddOptions::default()
         };
         let ledger = Arc::clone(&self.world.ledger);
         let before = ledger.open().begin(&content);

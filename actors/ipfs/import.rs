@@ -8,7 +8,7 @@ use ipfs_kit_content::cid::Block;
 use ipfs_kit_content::import::{
     BlockSink, FileImporter, Hashing, ImportError as ContentError, SinkError, TreeBuilder,
 };
-use ipfs_kit_content::profile::{ImportParams, Profile};
+use ipfs_kit_content::profile::ImportParams;
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::pin::ContentKind;
 use ipfs_kit_store::blocks::{BlockStore, VerifiedBlock};
@@ -26,13 +26,24 @@ const PROGRESS_FILES: u64 = 500;
 /// How to import.
 #[derive(Clone, Copy, Debug)]
 pub struct ImportPlan {
-    /// The profile.
-    pub profile: Profile,
+    /// What decides the CIDs.
+    pub params: ImportParams,
     /// Threads that hash; 0: inline.
     pub hash_threads: usize,
+    /// What becomes of the blocks.
+    pub blocks: ImportedBlocks,
 }
 
-/// What an import led to; every block is durable.
+/// What becomes of the blocks of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportedBlocks {
+    /// They are stored.
+    Stored,
+    /// Nobody keeps them: only the root is wanted.
+    Forgotten,
+}
+
+/// What an import led to; every block is durable, if blocks were to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
     /// The root.
@@ -52,7 +63,8 @@ pub struct Imported {
 }
 
 struct StoreSink<'a> {
-    blocks: &'a BlockStore,
+    /// None keeps nothing.
+    blocks: Option<&'a BlockStore>,
     events: &'a mpsc::Sender<AddEvent>,
     full: Cell<bool>,
 }
@@ -66,30 +78,32 @@ impl BlockSink for StoreSink<'_> {
         if self.events.is_closed() {
             return Err(SinkError::new("cancelled"));
         }
+        let Some(store) = self.blocks else { return Ok(()) };
         // The importer has just computed the CIDs from these bytes.
         let verified: Vec<VerifiedBlock> = blocks
             .into_iter()
             .map(|block| VerifiedBlock::already_checked(block.cid, block.data))
             .collect();
-        self.blocks.put_verified(&verified).map(drop).map_err(|error| {
+        store.put_verified(&verified).map(drop).map_err(|error| {
             self.full.set(is_full(&error));
             SinkError::new(error)
         })
     }
 }
 
-/// Imports a tree and makes it durable. Runs on a thread for blocking work.
+/// Imports a tree and makes it durable, if it is to be stored. Runs on a thread for blocking work.
 pub(super) fn run(
     source: Box<dyn ImportSource>,
     plan: &ImportPlan,
     blocks: &BlockStore,
     events: &mpsc::Sender<AddEvent>,
 ) -> Result<Imported, ImportError> {
-    let sink = StoreSink { blocks, events, full: Cell::new(false) };
+    let kept = (plan.blocks == ImportedBlocks::Stored).then_some(blocks);
+    let sink = StoreSink { blocks: kept, events, full: Cell::new(false) };
     let hashing = NonZero::new(plan.hash_threads).map_or(Hashing::Inline, Hashing::Threads);
     let progress = RefCell::new(Progress { files: 0, bytes: 0, told: (0, 0), events });
     let mut intake = Intake {
-        params: plan.profile.params(),
+        params: plan.params,
         hashing,
         sink: &sink,
         tree: None,
@@ -98,7 +112,9 @@ pub(super) fn run(
     };
     let imported = source.drive(&mut intake).and_then(|()| intake.finish());
     let imported = imported.map_err(|error| refine(error, &sink))?;
-    blocks.sync().map_err(|error| store_error(is_full(&error), &error))?;
+    if let Some(blocks) = kept {
+        blocks.sync().map_err(|error| store_error(is_full(&error), &error))?;
+    }
     let event = AddEvent::Imported {
         root: imported.root.clone(),
         files: imported.files,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipfs_kit_content::profile::Profile;
+use ipfs_kit_content::profile::{Chunker, Profile};
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::ops::{CidRequest, PinAdd, PinAddRequest, PinInfo, PinStatus, PinStatusKind};
 use ipfs_kit_core::pin::{ContentKind, ReplicaState};
@@ -13,7 +13,7 @@ use super::own_pins::check_own;
 use super::{Hint, Operations, busy, failure};
 use crate::api::{Ack, AddEvent, AddOptions, Added, Failure, ImportError, ImportSource};
 use crate::causes::with_causes;
-use crate::ipfs::{Import, ImportPlan, Imported};
+use crate::ipfs::{Import, ImportPlan, Imported, ImportedBlocks};
 use crate::node::Cluster;
 use crate::ports::{WorkLane, work};
 use crate::store::{Flight, LeaseVerdict, lease_import};
@@ -47,6 +47,9 @@ impl Operations {
         let import = Import { source, plan, events: events.clone() };
         let imported = self.parts.ipfs.ask_within(import, IMPORT_DEADLINE).await;
         let imported = imported.map_err(|e| busy(&e))?.map_err(|error| import_failure(&error))?;
+        if options.only_hash {
+            return Ok(added(&imported, 0, None));
+        }
         let wish = Wish {
             cid: imported.root.clone(),
             name: options.name.clone(),
@@ -124,7 +127,17 @@ impl Operations {
             failure("E_USAGE", format!("{error}"))
                 .hint("the profiles are unixfs-v1-2025 and unixfs-v0-2015")
         })?;
-        Ok(ImportPlan { profile, hash_threads: self.parts.hash_threads })
+        let mut params = profile.params();
+        if let Some(chunker) = &options.chunker {
+            let chunker: Chunker =
+                chunker.parse().map_err(|error| failure("E_USAGE", format!("{error}")))?;
+            params.chunk_len_bytes = chunker.chunk_len_bytes;
+        }
+        let blocks = match options.only_hash {
+            true => ImportedBlocks::Forgotten,
+            false => ImportedBlocks::Stored,
+        };
+        Ok(ImportPlan { params, hash_threads: self.parts.hash_threads, blocks })
     }
 
     /// Waits until the minimum of copies is durable, or until it can't be any more.

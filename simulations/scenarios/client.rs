@@ -227,11 +227,11 @@ impl Client {
         let life_ms = self.rng.within(LIFE_MIN_MS..=LIFE_MAX_MS);
         let options = AddOptions {
             name: format!("tree-{number}"),
-            profile: None,
             replicas_min: Some(self.rng.within(1..=u64::from(max)) as u16),
             replicas_max: Some(max),
             expires_in_ms: expires.then_some(life_ms),
             ack: if self.rng.chance(300) { Ack::Local } else { Ack::Replicated },
+            ..AddOptions::default()
         };
         match add(&self.cluster, &self.ledger, at, self.seed, number, options).await {
             Added::Acknowledged(cid) => {

@@ -102,11 +102,10 @@ async fn token(stage: &mut Stage, role: Role) -> Result<JoinToken, Broken> {
 pub async fn add(stage: &mut Stage, at: HostId, number: u64) -> Result<Cid, Broken> {
     let options = AddOptions {
         name: format!("tree-{number}"),
-        profile: None,
         replicas_min: Some(2),
         replicas_max: Some(2),
-        expires_in_ms: None,
         ack: Ack::Replicated,
+        ..AddOptions::default()
     };
     let (cluster, ledger) = (stage.cluster.clone(), stage.ledger.clone());
     let seed = stage.seed;

@@ -25,11 +25,11 @@ const ROUNDS: u64 = 3;
 async fn add_for_a_while(stage: &mut Stage, at: HostId) -> Result<Cid, Broken> {
     let options = AddOptions {
         name: "for a while".into(),
-        profile: None,
         replicas_min: Some(2),
         replicas_max: Some(2),
         expires_in_ms: Some(HOUR_MS as u64 / 2),
         ack: Ack::Replicated,
+        ..AddOptions::default()
     };
     let (cluster, ledger, seed) = (stage.cluster.clone(), stage.ledger.clone(), stage.seed);
     let adding = client::add(&cluster, &ledger, at, seed, ROUNDS + 1, options);

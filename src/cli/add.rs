@@ -96,6 +96,8 @@ fn options(args: &AddArgs, default_name: String) -> AddOptions {
     AddOptions {
         name: args.name.clone().unwrap_or(default_name),
         profile: args.profile.map(|profile| profile.as_str().to_owned()),
+        chunker: args.chunker.clone(),
+        only_hash: args.only_hash,
         replicas_min: args.replicas.map(|replicas| replicas.min),
         replicas_max: args.replicas.map(|replicas| replicas.max),
         expires_in_ms: args.expire.map(super::millis),
@@ -165,6 +167,10 @@ fn finish<W: Write>(
         session.out.record(&last, &[])?;
     } else {
         session.print(&report, FIELDS, "/root")?;
+    }
+    if args.only_hash {
+        session.say("only hashed: nothing was stored or pinned");
+        return Ok(Done::Fully);
     }
     match (args.ack, added.index) {
         (_, None) => session.say("this node is in no cluster: the only copy is here"),

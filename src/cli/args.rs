@@ -264,6 +264,12 @@ pub struct AddArgs {
     /// How files become blocks [default: the node's]
     #[arg(long, value_parser = profile)]
     pub profile: Option<ImportProfile>,
+    /// Cut files into blocks of this size instead of the profile's: size-BYTES
+    #[arg(short, long, value_name = "size-BYTES", value_parser = chunker)]
+    pub chunker: Option<String>,
+    /// Only print the root's CID: nothing is stored, nothing pinned
+    #[arg(short = 'n', long, conflicts_with_all = ["replicas", "ack", "expire"])]
+    pub only_hash: bool,
     /// When to return: with all copies needed, or as soon as this node has the blocks
     #[arg(long, value_enum, default_value_t)]
     pub ack: AckArg,
@@ -309,6 +315,9 @@ pub struct GetArgs {
     /// Where to; must not exist yet [default: the last part of the path, here]
     #[arg(short = 'o', long = "to", value_name = "DEST")]
     pub dest: Option<PathBuf>,
+    /// Write one TAR archive instead [default: DEST.tar; - is standard output]
+    #[arg(short, long)]
+    pub archive: bool,
 }
 
 /// Arguments of `cat`.
@@ -558,6 +567,12 @@ fn profile(text: &str) -> Result<ImportProfile, String> {
         .into_iter()
         .find(|profile| profile.as_str() == text)
         .ok_or_else(|| "expected unixfs-v1-2025 or unixfs-v0-2015".to_owned())
+}
+
+/// Checks it here, so that nothing is sent in vain; the node is told what was written.
+fn chunker(text: &str) -> Result<String, String> {
+    let known = text.parse::<ipfs_kit_content::profile::Chunker>();
+    known.map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -9,7 +9,8 @@ use ipfs_kit_core::limits::BLOCK_BYTES_MAX;
 use ipfs_kit_core::ops::{BlockRm, BlockStat, CidRequest, Nothing, StoreGc, StoreStat};
 
 use super::args::{BlockCommand, StoreCommand};
-use super::dag::{Source, refuse_terminal};
+use super::dag::Source;
+use super::download::refuse_terminal;
 use super::error::{CliError, Done, VerbResult};
 use super::output::{Column, Format, Show};
 use super::session::{Session, to_value};

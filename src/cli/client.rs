@@ -10,6 +10,7 @@ use ipfs_kit_actors::api::{AddEvent, AddOptions, Added, ByteRange, Failure};
 use ipfs_kit_core::ops::{ContentInfo, Operation};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -184,12 +185,13 @@ impl Client {
         self.download(&format!("/cat/{}", content_path(path)), &query).await
     }
 
-    /// Everything at and below a path, as TAR.
-    pub async fn get(&self, path: &str) -> Result<Download, CliError> {
-        self.download(&format!("/get/{}", content_path(path)), &[]).await
+    /// Everything at and below a path, as TAR, below the name `root` or, without one, below `.`.
+    pub async fn get(&self, path: &str, root: Option<&str>) -> Result<Download, CliError> {
+        let query: Vec<_> = root.map(|root| ("root", root)).into_iter().collect();
+        self.download(&format!("/get/{}", content_path(path)), &query).await
     }
 
-    async fn download(&self, path: &str, query: &[(&str, u64)]) -> Result<Download, CliError> {
+    async fn download(&self, path: &str, query: &impl Serialize) -> Result<Download, CliError> {
         let request_id = request_id()?;
         let request = self.request(Method::GET, path).query(query);
         let request = request.header(wire::REQUEST_ID_HEADER, &request_id);

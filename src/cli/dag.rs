@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::args::{DagCommand, DagExportArgs, DagGetArgs, DagImportArgs};
 use super::block;
+use super::download::{self, refuse_terminal};
 use super::error::{CliError, Done, Halt, VerbResult};
 use super::output::{Column, Show};
 use super::session::{Session, to_value};
@@ -78,78 +79,16 @@ async fn get<W: Write>(session: &mut Session<W>, args: DagGetArgs) -> VerbResult
 async fn export<W: Write>(session: &mut Session<W>, args: DagExportArgs) -> VerbResult {
     let Some(dest) = args.dest else {
         refuse_terminal(&format!("ipfs-kit dag export {} > FILE.car", args.cid))?;
-        let mut car = session.client.export_car(&args.cid).await?;
-        while let Some(chunk) = car.next().await? {
-            session.out.bytes(&chunk)?;
-        }
-        session.out.flush()?;
-        return Ok(Done::Fully);
+        let car = session.client.export_car(&args.cid).await?;
+        return download::print(session, car).await;
     };
     refuse_existing(&dest)?;
-    let mut car = session.client.export_car(&args.cid).await?;
-    let mut file = Staged::beside(&dest)?;
-    let mut progress = session.progress(format!("exporting {}", args.cid), None);
-    let mut bytes = 0;
-    while let Some(chunk) = car.next().await? {
-        file.write(&chunk)?;
-        bytes += chunk.len() as u64;
-        progress.set(bytes);
-    }
-    progress.finish();
-    file.finish()?;
+    let car = session.client.export_car(&args.cid).await?;
+    let bytes = download::keep(session, car, &dest, format!("exporting {}", args.cid)).await?;
     let report = json!({ "cid": args.cid, "file": dest.to_string_lossy(), "bytes": bytes });
     let fields = &[Column::text("FILE", "/file"), Column::shown("SIZE", "/bytes", Show::Size)];
     session.print(&report, fields, "/file")?;
     Ok(Done::Fully)
-}
-
-/// Binary data makes a terminal unusable.
-pub(super) fn refuse_terminal(instead: &str) -> Result<(), CliError> {
-    if !io::stdout().is_terminal() {
-        return Ok(());
-    }
-    Err(CliError::new("E_USAGE", "binary data does not go to a terminal").hint(instead))
-}
-
-/// A file that appears whole under its name, or not at all.
-pub(super) struct Staged {
-    file: tempfile::NamedTempFile,
-    dest: PathBuf,
-}
-
-impl Staged {
-    pub(super) fn beside(dest: &Path) -> Result<Self, CliError> {
-        let parent = match dest.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let file = tempfile::Builder::new()
-            .prefix(".")
-            .suffix(".partial")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-            .tempfile_in(parent)
-            .map_err(|error| cannot("create", dest, &error))?;
-        Ok(Self { file, dest: dest.to_owned() })
-    }
-
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.file.write_all(bytes).map_err(|error| cannot("write", &self.dest, &error))
-    }
-
-    pub(super) fn finish(self) -> Result<(), CliError> {
-        let Self { file, dest } = self;
-        match file.persist_noclobber(&dest) {
-            Ok(_) => Ok(()),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                refuse_existing(&dest)
-            }
-            Err(error) => Err(cannot("create", &dest, &error.error)),
-        }
-    }
-}
-
-fn cannot(verb: &str, path: &Path, error: &io::Error) -> CliError {
-    CliError::new("E_DESTINATION", format!("cannot {verb} {}", path.display())).because(error)
 }
 
 async fn import<W: Write>(session: &mut Session<W>, args: DagImportArgs) -> VerbResult {

@@ -176,11 +176,10 @@ async fn add(
     let client = cluster.client(cluster.find("master-2").unwrap_or(0))?;
     let options = AddOptions {
         name: walk.default_name(),
-        profile: None,
         replicas_min: Some(2),
         replicas_max: Some(2),
-        expires_in_ms: None,
         ack: Ack::Replicated,
+        ..AddOptions::default()
     };
     let begun = Instant::now();
     let mut imported = None;
@@ -316,11 +315,10 @@ async fn add_note(cluster: &LocalCluster, bytes: Vec<u8>) -> Result<Added, CliEr
         let bytes = bytes.clone();
         let options = AddOptions {
             name: "note".into(),
-            profile: None,
             replicas_min: Some(2),
             replicas_max: Some(2),
-            expires_in_ms: None,
             ack: Ack::Replicated,
+            ..AddOptions::default()
         };
         let write = move |out: &mut crate::http::pipe::BlockingWriter| {
             let size_bytes = bytes.len() as u64;

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::StreamExt;
 use ipfs_kit_actors::api::ByteRange;
+use serde_json::json;
 
 use super::args::{CatArgs, GetArgs, PathArgs};
+use super::download::{self, refuse_terminal};
 use super::error::{CliError, Done, VerbResult};
 use super::output::{Column, Show, text};
 use super::session::{Session, to_value};
@@ -30,6 +32,9 @@ static UNPACKED: &[Column] = &[
     Column::shown("SIZE", "/bytes", Show::Size),
 ];
 
+static ARCHIVED: &[Column] =
+    &[Column::text("PATH", "/path"), Column::shown("SIZE", "/bytes", Show::Size)];
+
 fn name_and_target(row: &serde_json::Value) -> String {
     let name = text(&row["name"]);
     match row.get("target") {
@@ -41,12 +46,8 @@ fn name_and_target(row: &serde_json::Value) -> String {
 /// Runs `cat`.
 pub async fn cat<W: Write>(session: &mut Session<W>, args: CatArgs) -> VerbResult {
     let range = ByteRange { offset: args.offset, length: args.length };
-    let mut download = session.client.cat(&args.path, range).await?;
-    while let Some(chunk) = download.next().await? {
-        session.out.bytes(&chunk)?;
-    }
-    session.out.flush()?;
-    Ok(Done::Fully)
+    let file = session.client.cat(&args.path, range).await?;
+    download::print(session, file).await
 }
 
 /// Runs `ls`.
@@ -62,13 +63,16 @@ pub async fn ls<W: Write>(session: &mut Session<W>, args: PathArgs) -> VerbResul
 
 /// Runs `get`.
 pub async fn get<W: Write>(session: &mut Session<W>, args: GetArgs) -> VerbResult {
+    if args.archive {
+        return archive(session, args).await;
+    }
     let dest = match args.dest {
         Some(dest) => dest,
-        None => default_dest(&args.path)?,
+        None => PathBuf::from(last_name(&args.path)?),
     };
     // Refused before anything is fetched; the unpacking makes sure again.
     unpack::refuse_existing(&dest)?;
-    let mut download = session.client.get(&args.path).await?;
+    let mut download = session.client.get(&args.path, None).await?;
     let (sender, receiver) = pipe();
     let done_bytes = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&done_bytes);
@@ -101,6 +105,23 @@ pub async fn get<W: Write>(session: &mut Session<W>, args: GetArgs) -> VerbResul
     report(session, &dest, &unpacked?)
 }
 
+/// `get --archive`: all of it below one name, as other programs expect it.
+async fn archive<W: Write>(session: &mut Session<W>, args: GetArgs) -> VerbResult {
+    let name = last_name(&args.path)?;
+    let dest = args.dest.unwrap_or_else(|| PathBuf::from(format!("{name}.tar")));
+    if dest == Path::new("-") {
+        refuse_terminal(&format!("ipfs-kit get --archive {} -o - > FILE.tar", args.path))?;
+        let archive = session.client.get(&args.path, Some(name)).await?;
+        return download::print(session, archive).await;
+    }
+    unpack::refuse_existing(&dest)?;
+    let archive = session.client.get(&args.path, Some(name)).await?;
+    let bytes = download::keep(session, archive, &dest, format!("getting {}", args.path)).await?;
+    let report = json!({ "path": dest.to_string_lossy(), "bytes": bytes });
+    session.print(&report, ARCHIVED, "/path")?;
+    Ok(Done::Fully)
+}
+
 fn report<W: Write>(session: &mut Session<W>, dest: &Path, unpacked: &Unpacked) -> VerbResult {
     let mut value = to_value(unpacked)?;
     value["path"] = dest.to_string_lossy().into();
@@ -108,12 +129,12 @@ fn report<W: Write>(session: &mut Session<W>, dest: &Path, unpacked: &Unpacked) 
     Ok(Done::Fully)
 }
 
-/// The last name of a path in IPFS, here.
-fn default_dest(path: &str) -> Result<PathBuf, CliError> {
+/// The last name of a path in IPFS.
+fn last_name(path: &str) -> Result<&str, CliError> {
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     if name.is_empty() || name == "." || name == ".." {
         return Err(CliError::new("E_USAGE", format!("{path:?} has no name to store it under"))
             .hint(format!("name one: ipfs-kit get {path} -o DEST")));
     }
-    Ok(PathBuf::from(name))
+    Ok(name)
 }

@@ -9,6 +9,9 @@ use crate::limits::{MAX_BLOCK_LEN_BYTES, MAX_HAMT_FANOUT, MAX_LINKS_PER_NODE};
 #[cfg(test)]
 mod tests;
 
+/// Most content of a leaf: 256 bytes are more than the envelope of a wrapped one.
+const CHUNK_LEN_BYTES_MAX: usize = MAX_BLOCK_LEN_BYTES - 256;
+
 /// A named set of import parameters. The same input under the same profile has the same CID in
 /// every implementation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -83,6 +86,33 @@ impl FromStr for Profile {
     fn from_str(name: &str) -> Result<Self, UnknownProfile> {
         let known = Self::ALL.into_iter().find(|profile| profile.name() == name);
         known.ok_or_else(|| UnknownProfile { name: name.to_owned() })
+    }
+}
+
+/// How files are cut where the profile's way is not wanted: `size-BYTES`, as Kubo writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunker {
+    /// Bytes of content in each leaf but the last.
+    pub chunk_len_bytes: usize,
+}
+
+/// A way of cutting files that does not exist, or a size that no block may have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown chunker {text:?}; it is size-BYTES, with 1 to {CHUNK_LEN_BYTES_MAX} bytes")]
+pub struct UnknownChunker {
+    /// The text given.
+    pub text: String,
+}
+
+impl FromStr for Chunker {
+    type Err = UnknownChunker;
+
+    fn from_str(text: &str) -> Result<Self, UnknownChunker> {
+        let size = text.strip_prefix("size-").and_then(|size| size.parse().ok());
+        match size {
+            Some(chunk_len_bytes @ 1..=CHUNK_LEN_BYTES_MAX) => Ok(Self { chunk_len_bytes }),
+            _ => Err(UnknownChunker { text: text.to_owned() }),
+        }
     }
 }
 
@@ -189,8 +219,7 @@ impl ImportParams {
     /// [`BadParam`] names the first parameter out of its range.
     pub fn validate(&self) -> Result<(), BadParam> {
         let bad = |name, value, rule| Err(BadParam { name, value, rule });
-        // 256 bytes are more than the envelope of a wrapped leaf.
-        if !(1..=MAX_BLOCK_LEN_BYTES - 256).contains(&self.chunk_len_bytes) {
+        if !(1..=CHUNK_LEN_BYTES_MAX).contains(&self.chunk_len_bytes) {
             return bad("chunk_len_bytes", self.chunk_len_bytes as u64, "1 to 2 MiB - 256");
         }
         if !(2..=MAX_LINKS_PER_NODE).contains(&self.max_links_per_node) {

@@ -168,12 +168,29 @@ pub(super) fn remembering(
     })
 }
 
-/// `GET /get/PATH`: everything at and below a path as TAR, with `.` as its root.
+/// How an archive is to be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ArchiveQuery {
+    /// The name of its root; `.` without one.
+    #[serde(default)]
+    root: Option<String>,
+}
+
+/// `GET /get/PATH`: everything at and below a path as TAR, with `.` or `root` as its root.
 pub(super) async fn get(
     State(api): State<Api>,
     Path(path): Path<String>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
+    let root_name = match Query::<ArchiveQuery>::try_from_uri(&uri) {
+        Ok(Query(query)) => query.root,
+        Err(error) => return failure_response(&usage(format!("the query is not valid: {error}"))),
+    };
+    if root_name.as_deref().is_some_and(|name| !tarball::is_name(name)) {
+        return failure_response(&usage("the root is to have a name without slashes".into()));
+    }
     let mut entries = api.node.walk(path);
     // The first entry decides between an error with a status code and a stream.
     let first = match entries.next().await {
@@ -188,7 +205,7 @@ pub(super) async fn get(
         let result = tokio::select! {
             biased;
             () = sender.gone() => return,
-            result = write_archive(&api, entries, &sender) => result,
+            result = write_archive(&api, entries, root_name, &sender) => result,
         };
         match result {
             // The client is gone if the end can't be sent.
@@ -205,11 +222,13 @@ pub(super) async fn get(
 async fn write_archive(
     api: &Api,
     entries: impl Stream<Item = Result<WalkEntry, Failure>>,
+    root_name: Option<String>,
     sender: &PipeSender,
 ) -> Result<(), Failure> {
     let mut entries = std::pin::pin!(entries);
     while let Some(entry) = entries.next().await {
         let WalkEntry { path, kind, cid } = entry?;
+        let path: Vec<_> = root_name.iter().cloned().chain(path).collect();
         let (kind, whole) = match kind {
             WalkKind::File { size_bytes, bytes } => (EntryKind::File { size_bytes }, bytes),
             WalkKind::Directory => (EntryKind::Directory, None),

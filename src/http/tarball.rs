@@ -104,6 +104,11 @@ pub fn entry_header(path: &[impl AsRef<[u8]>], kind: &EntryKind) -> Vec<u8> {
     bytes
 }
 
+/// Whether an entry may be called so.
+pub fn is_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
+}
+
 /// Zero bytes after a file of that size.
 pub fn padding(size_bytes: u64) -> &'static [u8] {
     let over = usize::try_from(size_bytes % BLOCK_LEN_BYTES as u64).expect("it is below 512");

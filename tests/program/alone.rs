@@ -86,3 +86,71 @@ async fn deep_folders_come_back_whole_and_too_deep_ones_are_refused() {
     refused.refused(1, "E_SOURCE", &["deeper than 256 folders", "nothing was added"]);
     assert_eq!(pins(&node).await, before);
 }
+
+#[tokio::test]
+async fn only_hashing_says_the_root_and_keeps_nothing() {
+    let place = Place::new();
+    let node = place.node("n", &[]).await;
+    let content: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
+    std::fs::create_dir_all(place.path("folder/sub")).unwrap();
+    place.file("folder/sub/file", content);
+    let folder = place.path("folder");
+    let folder = folder.to_str().unwrap();
+    let hashed = node.json(&["add", "--only-hash", folder]).await;
+    assert_eq!((&hashed["copies"], &hashed["files"]), (&0.into(), &1.into()));
+    assert!(pins(&node).await.is_empty());
+    assert_eq!(node.json(&["store", "stat"]).await["blocks"], 0);
+    assert_eq!(node.json(&["add", folder]).await["root"], hashed["root"]);
+}
+
+#[tokio::test]
+async fn a_chunker_decides_the_blocks_of_files() {
+    let place = Place::new();
+    let node = place.node("n", &[]).await;
+    let content: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
+    let file = place.file("file", &content);
+    let file = file.to_str().unwrap();
+    // Four leaves and their root; by the profile it is one leaf.
+    let cut = node.json(&["add", "--chunker", "size-250000", file]).await;
+    assert_eq!(cut["blocks"], 5);
+    assert_eq!(node.json(&["add", file]).await["blocks"], 1);
+    let root = cut["root"].as_str().unwrap();
+    assert_eq!(
+        node.says(&["cat", root, "--offset", "999998"]).await.as_bytes(),
+        &content[999_998..]
+    );
+    for wrong in ["size-0", "rabin"] {
+        let refused = node.run(&["add", "--chunker", wrong, file]).await;
+        refused.refused(2, "E_USAGE", &[wrong, "size-BYTES"]);
+    }
+}
+
+#[tokio::test]
+async fn an_archive_is_one_that_tar_unpacks() {
+    let place = Place::new();
+    let node = place.node("n", &[]).await;
+    std::fs::create_dir_all(place.path("in/sub")).unwrap();
+    place.file("in/a", "hello");
+    place.file("in/sub/b", "below");
+    let folder = place.path("in");
+    let root = node.says(&["-q", "add", folder.to_str().unwrap()]).await.trim().to_owned();
+    let out = place.path("out");
+    std::fs::create_dir(&out).unwrap();
+    for (what, wanted) in [(root.clone(), "sub/b"), (format!("{root}/sub/b"), "")] {
+        let archive = place.path("archive.tar");
+        let to = archive.to_str().unwrap();
+        node.says(&["get", "--archive", &what, "-o", to]).await;
+        node.run(&["get", "--archive", &what, "-o", to]).await.refused(8, "E_DESTINATION", &[to]);
+        let mut tar = std::process::Command::new("tar");
+        assert!(tar.arg("-xf").arg(&archive).current_dir(&out).status().unwrap().success());
+        let name = what.rsplit('/').next().unwrap();
+        let file = out.join(name).join(wanted);
+        let file = if wanted.is_empty() { out.join(name) } else { file };
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "below");
+        assert_eq!(node.says(&["get", "-a", &what, "-o", "-"]).await.as_bytes(), {
+            let bytes = std::fs::read(&archive).unwrap();
+            std::fs::remove_file(&archive).unwrap();
+            bytes
+        });
+    }
+}

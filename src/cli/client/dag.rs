@@ -13,12 +13,12 @@ use crate::http::wire::ANSWER_BYTES_MAX;
 impl Client {
     /// A DAG as CAR.
     pub async fn export_car(&self, root: &Cid) -> Result<Download, CliError> {
-        self.download(&format!("/dag/export/{root}"), &[]).await
+        self.download(&format!("/dag/export/{root}"), &()).await
     }
 
     /// A block's bytes.
     pub async fn block(&self, cid: &Cid) -> Result<Vec<u8>, CliError> {
-        whole(self.download(&format!("/block/{cid}"), &[]).await?).await
+        whole(self.download(&format!("/block/{cid}"), &()).await?).await
     }
 
     /// The value at a path, in a codec by name.

@@ -155,7 +155,7 @@ async fn downloads_are_whole_or_say_why_not() {
     assert_eq!(client.cat("nowhere", range).await.unwrap_err().code(), "E_NOT_FOUND");
 
     *served.node.cat_fails_after.lock().unwrap() = Some(25_000);
-    for failed in [client.cat("bafy/ü #1", range).await, client.get("bafy/ü #1").await] {
+    for failed in [client.cat("bafy/ü #1", range).await, client.get("bafy/ü #1", None).await] {
         let error = match failed {
             Ok(download) => whole(download).await.unwrap_err(),
             Err(error) => error,

@@ -34,7 +34,7 @@ pub struct Verified {
 
 /// Reads everything below `root` through `client` and compares it with what is at `source`.
 pub async fn with_source(client: &Client, root: &Cid, source: &Path) -> Result<Verified, CliError> {
-    let mut download = client.get(&root.to_string()).await?;
+    let mut download = client.get(&root.to_string(), None).await?;
     let (sender, receiver) = pipe();
     let source = source.to_owned();
     let comparing = blocking(move || compare(receiver.into_blocking(), &source));

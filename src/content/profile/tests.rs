@@ -29,3 +29,13 @@ fn parameters_out_of_range_are_named() {
         ["chunk_len_bytes", "max_links_per_node", "directory_limit_bytes", fanout, fanout];
     assert_eq!(names, expected);
 }
+
+#[test]
+fn a_chunker_is_a_size_that_a_block_can_hold() {
+    assert_eq!("size-262144".parse(), Ok(Chunker { chunk_len_bytes: 262_144 }));
+    assert_eq!("size-2096896".parse(), Ok(Chunker { chunk_len_bytes: 2_096_896 }));
+    for wrong in ["", "size-", "size-0", "size-2096897", "size--1", "size-1k", "rabin", "262144"] {
+        let error = wrong.parse::<Chunker>().unwrap_err();
+        assert!(error.to_string().contains("size-BYTES, with 1 to 2096896 bytes"), "{error}");
+    }
+}
