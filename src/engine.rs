@@ -35,6 +35,7 @@ use crate::adapters::network::Libp2pNetwork;
 use crate::adapters::rival;
 use crate::config::{ApiAddress, HostPort, Settings};
 use crate::http::folder::{self as api_folder, ApiToken};
+use crate::http::handover::Handovers;
 use crate::http::{self, BindError, Exposure, Listener, MetricsAccess};
 
 pub mod secrets;
@@ -504,8 +505,10 @@ fn api_interface(settings: &Settings, first: Listener, token: ApiToken) -> Inter
         ChildSpec::task("api", move |ctx| {
             let (bound, folder, address) =
                 (first.borrow_mut().take(), folder.clone(), address.clone());
-            let router = http::router(Arc::clone(&handle), token.clone(), access);
+            let (token, handle) = (token.clone(), Arc::clone(&handle));
             async move {
+                let (handovers, _handing) = Handovers::listen(&folder);
+                let router = http::router(handle, token, access, handovers);
                 let listener = match bound {
                     Some(listener) => listener,
                     None => Listener::bind(&address, exposure).await?,

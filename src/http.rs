@@ -8,6 +8,7 @@ mod dag;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod folder;
+pub mod handover;
 mod listener;
 mod meter;
 mod metrics;

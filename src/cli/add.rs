@@ -59,10 +59,7 @@ pub async fn run<W: Write>(session: &mut Session<W>, args: AddArgs) -> VerbResul
         session.say(&format!("skipped {skipped}"));
     }
     let options = options(&args, walk.default_name());
-    let produce = move |writer: &mut BlockingWriter, sent: &AtomicU64| {
-        walk.write_tar(writer, &mut |bytes| sent.store(bytes, Ordering::Relaxed)).map(drop)
-    };
-    let added = upload(session, Form::Archive, Some(survey.bytes), &options, produce).await?;
+    let added = upload(session, Upload::Walk(walk, survey.bytes), &options).await?;
     finish(session, &args, &added, &options.name, &survey)
 }
 
@@ -75,21 +72,16 @@ async fn standard_input<W: Write>(session: &mut Session<W>, args: AddArgs) -> Ve
             .into());
     }
     let options = options(&args, String::new());
-    let produce = |writer: &mut BlockingWriter, sent: &AtomicU64| {
-        let on_bytes = &mut |bytes| sent.store(bytes, Ordering::Relaxed);
-        Source::open(Path::new("-"))?.copy(writer, on_bytes)
-    };
-    let added = upload(session, Form::File, None, &options, produce).await?;
+    let added = upload(session, Upload::StandardInput, &options).await?;
     finish(session, &args, &added, &options.name, &Survey::default())
 }
 
-/// What an upload consists of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// A tree.
-    Archive,
+/// What is added.
+enum Upload {
+    /// A tree, with the bytes of its files.
+    Walk(Walk, u64),
     /// The bytes of one file.
-    File,
+    StandardInput,
 }
 
 fn options(args: &AddArgs, default_name: String) -> AddOptions {
@@ -107,20 +99,22 @@ fn options(args: &AddArgs, default_name: String) -> AddOptions {
 
 async fn upload<W: Write>(
     session: &mut Session<W>,
-    form: Form,
-    total_bytes: Option<u64>,
+    upload: Upload,
     options: &AddOptions,
-    produce: impl FnOnce(&mut BlockingWriter, &AtomicU64) -> Result<(), CliError> + Send + 'static,
 ) -> Result<Added, Halt> {
     let sent_bytes = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&sent_bytes);
-    let produce = move |writer: &mut BlockingWriter| produce(writer, &counter);
+    let mut on_bytes = move |bytes| counter.store(bytes, Ordering::Relaxed);
+    let total_bytes = match upload {
+        Upload::Walk(_, bytes) => Some(bytes),
+        Upload::StandardInput => None,
+    };
     let mut progress = session.progress("adding", total_bytes);
     let stream_events = session.out.format() == Format::Ndjson;
     let mut printed: Result<(), Halt> = Ok(());
     let out = &mut session.out;
     let on_event = |event: AddEvent| {
-        progress.set(sent_bytes.load(Ordering::Relaxed));
+        progress.set(taken_bytes(&event).max(sent_bytes.load(Ordering::Relaxed)));
         show_stage(&mut progress, &event);
         if stream_events && printed.is_ok() {
             printed = to_value(&event)
@@ -128,13 +122,26 @@ async fn upload<W: Write>(
                 .and_then(|event| out.record(&event, &[]).map_err(Halt::from));
         }
     };
-    let (added, ()) = match form {
-        Form::Archive => session.client.add(options, produce, on_event).await?,
-        Form::File => session.client.add_file(options, produce, on_event).await?,
+    let added = match upload {
+        Upload::Walk(walk, _) => session.client.add_walk(options, walk, on_bytes, on_event).await?,
+        Upload::StandardInput => {
+            let produce = move |writer: &mut BlockingWriter| {
+                Source::open(Path::new("-"))?.copy(writer, &mut on_bytes)
+            };
+            session.client.add_file(options, produce, on_event).await?.0
+        }
     };
     progress.finish();
     printed?;
     Ok(added)
+}
+
+/// What the node has of files that are handed over, of which nothing is sent.
+fn taken_bytes(event: &AddEvent) -> u64 {
+    match event {
+        AddEvent::Progress { bytes, .. } => *bytes,
+        _ => 0,
+    }
 }
 
 fn show_stage(progress: &mut Progress, event: &AddEvent) {

@@ -117,6 +117,10 @@ impl Tree<'_> {
                 self.done.directories += 1;
             }
             EntryKind::File { .. } => self.file(&path, bytes)?,
+            EntryKind::Handed => {
+                let message = format!("the archive leaves the bytes of {} out", path.display());
+                return Err(CliError::new("E_PROTOCOL", message));
+            }
             EntryKind::Symlink { target } => {
                 if self.symlinks.len() == SYMLINKS_MAX {
                     let message = format!("more than {SYMLINKS_MAX} symbolic links");

@@ -5,10 +5,11 @@
 //! read, ends the walk with an error that names it: an add is all or nothing.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::Metadata;
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
@@ -17,8 +18,10 @@ use super::error::CliError;
 use super::output::printable;
 use crate::http::tarball::{self, DEPTH_MAX, EntryKind};
 
-/// Bytes read from a file at once.
-const READ_LEN_BYTES: usize = 256 * 1024;
+mod files;
+
+use files::Sink;
+
 /// Names kept per reason for skipping; the rest is only counted.
 const SKIPPED_NAMES_MAX: usize = 10;
 
@@ -178,12 +181,22 @@ impl Walk {
         out: &mut dyn Write,
         on_bytes: &mut dyn FnMut(u64),
     ) -> Result<Survey, CliError> {
-        let sink = Some(Sink { out, on_bytes, buffer: vec![0; READ_LEN_BYTES] });
+        self.write_tar_handing(None, out, on_bytes)
+    }
+
+    /// The same, but large files are handed over to the node at the other end of `to`, where there is one.
+    pub fn write_tar_handing(
+        &self,
+        to: Option<&UnixStream>,
+        out: &mut dyn Write,
+        on_bytes: &mut dyn FnMut(u64),
+    ) -> Result<Survey, CliError> {
+        let sink = Some(Sink::new(to, out, on_bytes));
         let mut pass = self.pass(sink);
         self.drive(&mut pass)?;
         if let Some(sink) = &mut pass.sink {
             sink.write(&tarball::END)?;
-            sink.out.flush().map_err(|error| upload_broken(&error))?;
+            sink.flush()?;
         }
         Ok(pass.survey)
     }
@@ -228,23 +241,6 @@ struct Pass<'a> {
     ignored: Gitignore,
     survey: Survey,
     sink: Option<Sink<'a>>,
-}
-
-struct Sink<'a> {
-    out: &'a mut dyn Write,
-    on_bytes: &'a mut dyn FnMut(u64),
-    buffer: Vec<u8>,
-}
-
-impl Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.out.write_all(bytes).map_err(|error| upload_broken(&error))
-    }
-
-    fn header(&mut self, names: &[OsString], kind: &EntryKind) -> Result<(), CliError> {
-        let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
-        self.write(&tarball::entry_header(&names, kind))
-    }
 }
 
 impl Pass<'_> {
@@ -337,7 +333,7 @@ impl Pass<'_> {
         follow: Follow,
     ) -> Result<(), CliError> {
         let size_bytes = match &mut self.sink {
-            Some(sink) => copy_file(sink, self.survey.bytes, names, path, follow)?,
+            Some(sink) => sink.file(self.survey.bytes, names, path, follow)?,
             None => {
                 rustix::fs::access(path, rustix::fs::Access::READ_OK)
                     .map_err(|error| unreadable(path, &error.into()))?;
@@ -347,65 +343,6 @@ impl Pass<'_> {
         self.survey.files += 1;
         self.survey.bytes += size_bytes;
         Ok(())
-    }
-}
-
-/// Writes a file's entry; says how many bytes it has.
-fn copy_file(
-    sink: &mut Sink<'_>,
-    bytes_before: u64,
-    names: &[OsString],
-    path: &Path,
-    follow: Follow,
-) -> Result<u64, CliError> {
-    let mut file = open(path, follow).map_err(|error| unreadable(path, &error))?;
-    let before = file.metadata().map_err(|error| unreadable(path, &error))?;
-    if !before.is_file() {
-        return Err(changed(path, "it was replaced by something else"));
-    }
-    let size_bytes = before.len();
-    sink.header(names, &EntryKind::File { size_bytes })?;
-    let mut buffer = std::mem::take(&mut sink.buffer);
-    let mut left_bytes = size_bytes;
-    while left_bytes > 0 {
-        let want = buffer.len().min(usize::try_from(left_bytes).unwrap_or(usize::MAX));
-        let read =
-            read_some(&mut file, &mut buffer[..want]).map_err(|error| unreadable(path, &error))?;
-        if read == 0 {
-            return Err(changed(path, "it became shorter"));
-        }
-        sink.write(&buffer[..read])?;
-        left_bytes -= read as u64;
-        (sink.on_bytes)(bytes_before + size_bytes - left_bytes);
-    }
-    if read_some(&mut file, &mut buffer[..1]).map_err(|error| unreadable(path, &error))? > 0 {
-        return Err(changed(path, "it became longer"));
-    }
-    let after = file.metadata().map_err(|error| unreadable(path, &error))?;
-    if after.modified().ok() != before.modified().ok() {
-        return Err(changed(path, "it was written to"));
-    }
-    sink.buffer = buffer;
-    sink.write(tarball::padding(size_bytes))?;
-    Ok(size_bytes)
-}
-
-/// Opens for reading without waiting for the other end of a pipe, and without following a link that was
-/// put there after we looked.
-fn open(path: &Path, follow: Follow) -> io::Result<File> {
-    use rustix::fs::OFlags;
-    let no_follow = if follow == Follow::No { OFlags::NOFOLLOW } else { OFlags::empty() };
-    let flags = OFlags::NONBLOCK | OFlags::CLOEXEC | no_follow;
-    let flags = i32::try_from(flags.bits()).expect("open flags fit the system call's own type");
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
-}
-
-fn read_some(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match file.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }
 

@@ -378,6 +378,7 @@ pub(crate) struct Served {
     pub node: Arc<FakeNode>,
     pub folder: tempfile::TempDir,
     pub address: crate::config::ApiAddress,
+    _handing: tokio::task::JoinSet<()>,
 }
 
 /// Serves a fake on `address`, as a running node does: token and address lie in its folder.
@@ -390,6 +391,7 @@ pub(crate) async fn serve_with(
     make_address: impl FnOnce(&std::path::Path) -> String,
     access: super::MetricsAccess,
 ) -> Served {
+    use super::handover::Handovers;
     use super::{Exposure, Listener, folder, router};
     let folder = tempfile::tempdir().unwrap();
     let address = make_address(folder.path()).parse().unwrap();
@@ -399,9 +401,10 @@ pub(crate) async fn serve_with(
     folder::write_address(folder.path(), &address).unwrap();
     let shared = Shared::default();
     let node = Arc::clone(&shared.0);
-    let router = router(Arc::new(shared), token, access);
+    let (handovers, handing) = Handovers::listen(folder.path());
+    let router = router(Arc::new(shared), token, access, handovers);
     tokio::spawn(super::serve(listener, router, std::future::pending()));
-    Served { node, folder, address }
+    Served { node, folder, address, _handing: handing }
 }
 
 /// Serves a fake on a loopback port.

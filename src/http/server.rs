@@ -16,6 +16,7 @@ use ipfs_kit_core::ops;
 use serde::Serialize;
 
 use super::folder::ApiToken;
+use super::handover::Handovers;
 use super::meter::{self, Meter};
 use super::{codes, dag, metrics, pins, probes, streams, wire};
 
@@ -28,6 +29,7 @@ pub(super) struct Api {
     pub node: Arc<dyn Node>,
     token: Arc<ApiToken>,
     pub meter: Meter,
+    pub handovers: Arc<Handovers>,
     failures: Arc<Failures>,
 }
 
@@ -40,15 +42,21 @@ pub enum MetricsAccess {
     Anybody,
 }
 
-/// The local API over a node. Every route needs the token, but for the probes, and `/metrics` where the
+/// The local API over a node. Large files of clients on this machine are taken through `handovers`. Every route needs the token, but for the probes, and `/metrics` where the
 /// operator has opened it.
-pub fn router(node: Arc<dyn Node>, token: ApiToken, access: MetricsAccess) -> Router {
+pub fn router(
+    node: Arc<dyn Node>,
+    token: ApiToken,
+    access: MetricsAccess,
+    handovers: Arc<Handovers>,
+) -> Router {
     let meter = Meter::default();
-    let api = Api { node, token: Arc::new(token), meter, failures: Arc::default() };
+    let api = Api { node, token: Arc::new(token), meter, handovers, failures: Arc::default() };
     let routes = Router::new()
         .route("/operations", get(operations))
         .route("/call/{operation}", post(call))
         .route("/failures/{request}", get(failure_of))
+        .route("/handover", post(handover))
         .route("/add", put(streams::add))
         .route("/cat/{*path}", get(streams::cat))
         .route("/get/{*path}", get(streams::get))
@@ -103,6 +111,19 @@ async fn authenticate(State(api): State<Api>, request: Request, next: Next) -> R
 
 async fn operations() -> Response {
     json_response(StatusCode::OK, &ops::ALL)
+}
+
+/// `POST /handover`: how large files come in without going through here.
+async fn handover(State(api): State<Api>) -> Response {
+    match api.handovers.offer() {
+        Some(offer) => json_response(StatusCode::OK, &offer),
+        None => failure_response(&Failure {
+            code: "E_NOT_FOUND".into(),
+            message: "no file can be handed over to this node".into(),
+            hint: Some("send its bytes".into()),
+            retryable: false,
+        }),
+    }
 }
 
 async fn call(State(api): State<Api>, Path(name): Path<String>, body: Body) -> Response {

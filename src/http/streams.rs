@@ -40,10 +40,14 @@ pub(super) async fn add(
             return failure_response(&usage(format!("the options are not valid: {error}")));
         }
     };
+    let ticket = headers.get(wire::TICKET_HEADER).and_then(|ticket| ticket.to_str().ok());
+    let handed = ticket.and_then(|ticket| api.handovers.take(ticket));
     let is_file = headers.get(CONTENT_TYPE).is_some_and(|value| value == wire::OCTETS);
     upload::answer(body, move |bytes, events| {
-        let source: Box<dyn ImportSource> =
-            if is_file { Box::new(FileSource(bytes)) } else { Box::new(TarSource::new(bytes)) };
+        let source: Box<dyn ImportSource> = match is_file {
+            true => Box::new(FileSource(bytes)),
+            false => Box::new(TarSource::new(bytes).handed(handed)),
+        };
         api.node.add(source, options, events)
     })
 }

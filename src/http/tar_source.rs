@@ -4,24 +4,33 @@ use std::io::Read;
 
 use ipfs_kit_actors::api::{ImportError, ImportSink, ImportSource};
 
+use super::handover::HandedFiles;
 use super::tarball::{self, EntryKind, TarError};
 
 /// A tree that comes as TAR. A first entry `.` is the root itself; otherwise the entries go into a root
 /// folder of their own. Folders that the archive leaves out are made.
 pub struct TarSource<R> {
     archive: R,
+    handed: Option<HandedFiles>,
 }
 
 impl<R: Read + Send> TarSource<R> {
     /// Reads from `archive`, on the thread that drives the import.
     pub fn new(archive: R) -> Self {
-        Self { archive }
+        Self { archive, handed: None }
+    }
+
+    /// Takes the files that come without their bytes from there.
+    #[must_use]
+    pub fn handed(mut self, files: Option<HandedFiles>) -> Self {
+        self.handed = files;
+        self
     }
 }
 
 impl<R: Read + Send> ImportSource for TarSource<R> {
     fn drive(self: Box<Self>, sink: &mut dyn ImportSink) -> Result<(), ImportError> {
-        let mut tree = Tree { sink, state: State::Empty };
+        let mut tree = Tree { sink, handed: self.handed, state: State::Empty };
         tarball::read_entries(self.archive, |path, kind, bytes| tree.entry(path, kind, bytes))?;
         match tree.state {
             State::Empty => Err(ImportError::Invalid {
@@ -46,6 +55,7 @@ impl From<TarError> for ImportError {
 
 struct Tree<'a> {
     sink: &'a mut dyn ImportSink,
+    handed: Option<HandedFiles>,
     state: State,
 }
 
@@ -101,6 +111,18 @@ impl Tree<'_> {
         match kind {
             EntryKind::File { .. } => self.sink.file(&joined, bytes),
             EntryKind::Symlink { target } => self.sink.symlink(&joined, target),
+            EntryKind::Handed => {
+                let Some(files) = &mut self.handed else {
+                    return Err(invalid(path, "it is said to be handed over, and nothing was"));
+                };
+                let mut file = files.next_file().map_err(|source| {
+                    let path = String::from_utf8_lossy(&joined).into_owned();
+                    ImportError::Read { path, source }
+                })?;
+                let taken = self.sink.file(&joined, &mut file);
+                file.settle(taken.is_ok());
+                taken
+            }
             EntryKind::Directory => Ok(()),
         }
     }

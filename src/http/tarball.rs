@@ -20,6 +20,8 @@ pub const DEPTH_MAX: usize = ipfs_kit_core::limits::TREE_DEPTH_MAX;
 const _: () = assert!(DEPTH_MAX == 256);
 /// The name of the root's own entry.
 const ROOT_NAME: &[u8] = b".";
+/// The type of entries without bytes, of those that POSIX leaves to implementations.
+const HANDED: u8 = b'H';
 /// How GNU tar names the entries that carry a long name.
 const LONG_LINK_NAME: &[u8] = b"././@LongLink";
 /// Longest name that a header itself can hold.
@@ -35,6 +37,8 @@ pub enum EntryKind {
     },
     /// A folder.
     Directory,
+    /// A file that is handed over open; no bytes follow.
+    Handed,
     /// A symbolic link.
     Symlink {
         /// Where it points, as bytes.
@@ -78,6 +82,11 @@ pub fn entry_header(path: &[impl AsRef<[u8]>], kind: &EntryKind) -> Vec<u8> {
             header.set_entry_type(EntryType::Regular);
             header.set_mode(0o644);
             header.set_size(*size_bytes);
+        }
+        EntryKind::Handed => {
+            header.set_entry_type(EntryType::new(HANDED));
+            header.set_mode(0o644);
+            header.set_size(0);
         }
         EntryKind::Directory => {
             name.push(b'/');
@@ -169,6 +178,7 @@ pub fn read_entries<E: From<TarError>>(
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
                 return Err(invalid("devices and pipes can't be added").into());
             }
+            other if other.as_byte() == HANDED => EntryKind::Handed,
             _ => return Err(invalid("an entry of an unknown type").into()),
         };
         let remaining_bytes = if matches!(kind, EntryKind::File { .. }) { size_bytes } else { 0 };

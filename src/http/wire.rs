@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const PREFIX: &str = "/api/v1";
 /// Names a request, so that its failure can be asked for when a stream broke off.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
+/// Names the ticket under which files are handed over for an upload.
+pub const TICKET_HEADER: &str = "x-ipfs-kit-ticket";
 /// The CID of what is sent.
 pub const CID_HEADER: &str = "x-ipfs-kit-cid";
 /// Media type of a stream of JSON lines.
@@ -24,6 +26,15 @@ pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Longest request id that is remembered.
 pub const REQUEST_ID_LEN_BYTES_MAX: usize = 64;
+
+/// Where and under which ticket files may be handed over, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandoverOffer {
+    /// The path of a unix socket on the node's machine.
+    pub socket: String,
+    /// What to show there, and to name in the upload.
+    pub ticket: String,
+}
 
 /// A line of the answer to an upload. The last one is `Added` or `Failed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,12 @@
 //! Order, what is left out, and files that change under the reader.
 
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 
 use crate::http::tarball::{TarError, read_entries};
 
+use super::files::READ_LEN_BYTES;
 use super::*;
 
 fn tree() -> tempfile::TempDir {

@@ -81,3 +81,11 @@ fn nothing_follows_a_root_that_is_a_file() {
     assert!(drive(&["a", "."]).unwrap_err().to_string().contains("twice"));
     assert!(drive(&[]).unwrap_err().to_string().contains("holds nothing"));
 }
+
+#[test]
+fn what_was_never_handed_over_is_refused() {
+    let mut bytes = entry_header(&["a"], &EntryKind::Handed);
+    bytes.extend_from_slice(&END);
+    let refused = Box::new(TarSource::new(&bytes[..])).drive(&mut Recorder::default());
+    assert!(refused.unwrap_err().to_string().contains("nothing was"));
+}

@@ -1,0 +1,132 @@
+//! Files change hands whole, nobody without a ticket is welcome, and what is no file is refused.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::net::UnixStream as BlockingStream;
+
+use super::*;
+
+/// Both ends of a connection over which files are handed.
+struct Pair {
+    client: BlockingStream,
+    node: HandedFiles,
+    folder: tempfile::TempDir,
+    _serving: JoinSet<()>,
+}
+
+async fn pair() -> Pair {
+    let folder = tempfile::tempdir().unwrap();
+    let (handovers, serving) = Handovers::listen(folder.path());
+    let offer = handovers.offer().unwrap();
+    let ticket = offer.ticket.clone();
+    let client = tokio::task::spawn_blocking(move || take_up(&offer)).await.unwrap().unwrap();
+    let node = handovers.take(&ticket).expect("whoever is welcome can be taken");
+    assert!(handovers.take(&ticket).is_none(), "a ticket is good once");
+    Pair { client, node, folder, _serving: serving }
+}
+
+impl Pair {
+    fn file(&self, content: &[u8]) -> File {
+        let path = self.folder.path().join("file");
+        std::fs::write(&path, content).unwrap();
+        File::open(path).unwrap()
+    }
+
+    /// Hands `file` over as `size_bytes`; what the node read, and what the client heard.
+    fn hand(&mut self, file: &File, size_bytes: u64) -> (io::Result<Vec<u8>>, Outcome) {
+        std::thread::scope(|scope| {
+            let client = &self.client;
+            let given = scope.spawn(move || give(client, file, size_bytes).unwrap());
+            let mut handed = self.node.next_file().unwrap();
+            let mut content = Vec::new();
+            let read = handed.read_to_end(&mut content);
+            handed.settle(read.is_ok());
+            (read.map(|_| content), given.join().unwrap())
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_read_whole_one_after_the_other() {
+    let mut pair = pair().await;
+    let content: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+    let mut file = pair.file(&content);
+    let (read, outcome) = pair.hand(&file, 300_000);
+    assert!(read.unwrap() == content);
+    assert_eq!(outcome, Outcome::Taken);
+    // Only what was promised is read, and the client's own place in the file stays.
+    let (read, outcome) = pair.hand(&file, 10);
+    assert_eq!((read.unwrap(), outcome), (content[..10].to_vec(), Outcome::Taken));
+    let mut first = [0; 2];
+    file.read_exact(&mut first).unwrap();
+    assert_eq!(first, [0, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_became_shorter_is_an_error_at_both_ends() {
+    let mut pair = pair().await;
+    let file = pair.file(b"short");
+    let (read, outcome) = pair.hand(&file, 6);
+    assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    assert_eq!(outcome, Outcome::Shorter);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_ends_tells_the_client() {
+    let mut pair = pair().await;
+    let file = pair.file(b"content");
+    let client = pair.client.try_clone().unwrap();
+    let given = tokio::task::spawn_blocking(move || give(&client, &file, 7).unwrap());
+    pair.node.next_file().unwrap().settle(false);
+    assert_eq!(given.await.unwrap(), Outcome::Refused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_refused() {
+    let mut pair = pair().await;
+    let device = File::open("/dev/zero").unwrap();
+    let client = pair.client.try_clone().unwrap();
+    let given = tokio::task::spawn_blocking(move || give(&client, &device, 1));
+    assert!(pair.node.next_file().unwrap_err().to_string().contains("is no file"));
+    // Eight bytes without a file are no file either.
+    (&pair.client).write_all(&[0; 8]).unwrap();
+    assert!(pair.node.next_file().unwrap_err().to_string().contains("no file was handed over"));
+    drop(pair);
+    assert!(given.await.unwrap().is_err(), "the node has gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_ticket_nobody_is_welcome() {
+    let folder = tempfile::tempdir().unwrap();
+    let (handovers, _serving) = Handovers::listen(folder.path());
+    let first = handovers.offer().unwrap();
+    let forged = HandoverOffer { ticket: "0".repeat(first.ticket.len()), ..first.clone() };
+    let refused = tokio::task::spawn_blocking(move || take_up(&forged).map(drop)).await.unwrap();
+    assert!(refused.is_err());
+    assert!(handovers.take(&first.ticket).is_none(), "nobody has come with it yet");
+    // Offers that nobody takes up end with newer ones.
+    let old = handovers.offer().unwrap();
+    for _ in 0..OFFERS_MAX {
+        handovers.offer().unwrap();
+    }
+    let refused = tokio::task::spawn_blocking(move || take_up(&old).map(drop)).await.unwrap();
+    assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn a_socket_that_was_left_behind_is_replaced_and_taken_away_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(SOCKET_FILE);
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "as after a kill");
+    let (handovers, mut serving) = Handovers::listen(folder.path());
+    assert!(handovers.offer().is_some());
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    serving.shutdown().await;
+    drop(handovers);
+    assert!(!path.exists());
+    let deep = folder.path().join("x".repeat(120));
+    std::fs::create_dir(&deep).unwrap();
+    let (handovers, _serving) = Handovers::listen(&deep);
+    assert_eq!(handovers.offer(), None, "a socket's path is shorter than that");
+}
