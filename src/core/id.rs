@@ -176,8 +176,12 @@ impl Cid {
         }
         let parsed = cid::Cid::try_from(bytes)
             .map_err(|_| ParseError::new("CID", &hex::encode(bytes), "a binary CID"))?;
-        if parsed.encoded_len() != bytes.len() {
-            return Err(ParseError::new("CID", &hex::encode(bytes), "no bytes after the CID"));
+        // One CID, one form: the decoder reads numbers that overflow, and does not look at what follows.
+        let mut form = [0; CID_LEN_BYTES_MAX];
+        let len = parsed.write_bytes(&mut form[..]).unwrap_or(0);
+        if form[..len] != *bytes {
+            let expected = "the shortest form of a CID and nothing after it";
+            return Err(ParseError::new("CID", &hex::encode(bytes), expected));
         }
         Ok(Self::of(bytes))
     }
