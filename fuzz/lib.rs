@@ -10,8 +10,10 @@ mod consensus;
 mod content;
 #[path = "targets/core.rs"]
 mod core;
+#[cfg(feature = "program")]
 #[path = "targets/net.rs"]
 mod net;
+#[cfg(feature = "program")]
 #[path = "targets/program.rs"]
 mod program;
 #[path = "targets/store.rs"]
@@ -42,16 +44,23 @@ pub const TARGETS: &[Target] = &[
     target("cluster_request", core::request, core::request_seeds),
     target("cluster_response", core::response, core::response_seeds),
     target("cluster_state", core::state, core::state_seeds),
+    #[cfg(feature = "program")]
     target("config_json", program::config_json, program::config_json_seeds),
+    #[cfg(feature = "program")]
     target("config_yaml", program::config_yaml, program::config_yaml_seeds),
     target("dag_cbor", content::dag_cbor, content::dag_cbor_seeds),
     target("dag_json", content::dag_json, content::dag_json_seeds),
     target("dag_pb", content::dag_pb, content::dag_pb_seeds),
+    #[cfg(feature = "program")]
     target("hello", net::hello, net::hello_seeds),
+    #[cfg(feature = "program")]
     target("http_json", program::http_json, program::http_json_seeds),
+    #[cfg(feature = "program")]
     target("join_exchange", net::join, net::join_seeds),
     target("join_token", core::token, core::token_seeds),
+    #[cfg(feature = "program")]
     target("lane", net::lane, net::lane_seeds),
+    #[cfg(feature = "program")]
     target("member_call", net::call, net::call_seeds),
     target("raft_conf", consensus::conf, consensus::conf_seeds),
     target("raft_message", consensus::message, consensus::message_seeds),
@@ -60,7 +69,9 @@ pub const TARGETS: &[Target] = &[
     target("store_files", store::files, store::files_seeds),
     target("store_raft_log", store::raft_log, store::raft_log_seeds),
     target("store_records", store::records, store::records_seeds),
+    #[cfg(feature = "program")]
     target("tar", program::tar, program::tar_seeds),
+    #[cfg(feature = "program")]
     target("texts", program::texts, program::texts_seeds),
     target("unixfs", content::unixfs, content::unixfs_seeds),
     target("unixfs_tree", content::tree, content::tree_seeds),
