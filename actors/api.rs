@@ -6,7 +6,9 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use ipfs_kit_core::id::Cid;
-use ipfs_kit_core::ops::{Operation, PinsAddRequest, PinsAdded, PinsInfo, PinsStatusRequest};
+use ipfs_kit_core::ops::{
+    ContentInfo, Operation, PinsAddRequest, PinsAdded, PinsInfo, PinsStatusRequest,
+};
 pub use ipfs_kit_core::proto::OperationFailure as Failure;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -47,6 +49,10 @@ pub trait Node: Dag + Send + Sync {
 
     /// Every entry at and below a path, depth first, parents before children.
     fn walk(&self, path: String) -> BoxStream<'static, Result<WalkEntry, Failure>>;
+
+    /// The entries of a directory, however many, each read once; of anything else the thing itself. The
+    /// same as all pages of `content.ls`.
+    fn list(&self, path: String) -> BoxStream<'static, Result<ContentInfo, Failure>>;
 }
 
 /// Runs a unary operation with its types.

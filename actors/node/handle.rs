@@ -4,10 +4,10 @@ use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use ipfs_kit_core::id::Cid;
-use ipfs_kit_core::ops::{PinsAddRequest, PinsAdded, PinsInfo, PinsStatusRequest};
+use ipfs_kit_core::ops::{ContentInfo, PinsAddRequest, PinsAdded, PinsInfo, PinsStatusRequest};
 use tokio::sync::mpsc;
 
 use crate::api::{
@@ -63,15 +63,26 @@ impl api::Node for Handle {
 
     fn walk(&self, path: String) -> BoxStream<'static, Result<api::WalkEntry, Failure>> {
         let operations = Arc::clone(&self.0);
-        stream::once(async move {
-            match operations.walk_tree(&path).await {
-                Ok(entries) => entries,
-                Err(failure) => stream::iter([Err(failure)]).boxed(),
-            }
-        })
-        .flatten()
-        .boxed()
+        opened(async move { operations.walk_tree(&path).await })
     }
+
+    fn list(&self, path: String) -> BoxStream<'static, Result<ContentInfo, Failure>> {
+        let operations = Arc::clone(&self.0);
+        opened(async move { operations.list_directory(&path).await })
+    }
+}
+
+/// A stream that opens when it is first asked; a failure to open is its only item.
+fn opened<T: Send + 'static>(
+    opening: impl Future<Output = Result<BoxStream<'static, Result<T, Failure>>, Failure>>
+    + Send
+    + 'static,
+) -> BoxStream<'static, Result<T, Failure>> {
+    let opening = opening.map(|opened| match opened {
+        Ok(items) => items,
+        Err(failure) => stream::iter([Err(failure)]).boxed(),
+    });
+    stream::once(opening).flatten().boxed()
 }
 
 impl api::Dag for Handle {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use ipfs_kit_content::import::EntryKind;
 use ipfs_kit_content::read::{
-    Cursor, DirectoryCursor, FileCursor, ReadError, Resolved, Resolver, Step,
+    Cursor, DirectoryCursor, DirectoryEntry, FileCursor, ReadError, Resolved, Resolver, Step,
 };
 use ipfs_kit_core::id::{Cid, NodeId};
 use ipfs_kit_core::limits;
@@ -35,32 +35,38 @@ const HOLDERS_WITHIN: Duration = Duration::from_secs(3);
 
 impl Operations {
     pub(super) async fn content_ls(&self, request: LsRequest) -> Result<LsPage, Failure> {
-        let (blocks, resolved) = self.resolve(&request.path).await?;
         let limit = request.limit.unwrap_or(limits::PAGE_MAX).clamp(1, limits::PAGE_MAX);
         let skip = request.skip.unwrap_or(0);
-        if resolved.kind != EntryKind::Directory {
-            return Ok(LsPage { items: vec![info("", &resolved)], next: None });
-        }
-        let mut cursor = DirectoryCursor::new(resolved.cid);
+        let mut entries = self.list_directory(&request.path).await?.skip(skip);
         let mut items = Vec::new();
-        let mut seen = 0;
-        while let Some(entry) = blocks.next(&mut cursor).await.map_err(|e| read_failure(&e))? {
-            seen += 1;
-            if seen <= skip {
-                continue;
-            }
+        while let Some(entry) = entries.next().await {
             if items.len() == limit {
                 return Ok(LsPage { items, next: Some(skip + limit) });
             }
-            items.push(ContentInfo {
-                name: entry.name,
-                cid: Cid::from(&entry.cid),
-                kind: entry.kind.map_or(ContentKind::Unknown, kind_of),
-                size_bytes: entry.tsize,
-                target: None,
-            });
+            items.push(entry?);
         }
         Ok(LsPage { items, next: None })
+    }
+
+    /// The entries of a directory, or the one thing that a path leads to.
+    pub async fn list_directory(
+        &self,
+        path: &str,
+    ) -> Result<BoxStream<'static, Result<ContentInfo, Failure>>, Failure> {
+        let (blocks, resolved) = self.resolve(path).await?;
+        if resolved.kind != EntryKind::Directory {
+            return Ok(stream::iter([Ok(info("", &resolved))]).boxed());
+        }
+        let cursor = DirectoryCursor::new(resolved.cid);
+        Ok(stream::unfold(Some((blocks, cursor)), |reading| async move {
+            let (blocks, mut cursor) = reading?;
+            match blocks.next(&mut cursor).await {
+                Ok(Some(entry)) => Some((Ok(listed(entry)), Some((blocks, cursor)))),
+                Ok(None) => None,
+                Err(error) => Some((Err(read_failure(&error)), None)),
+            }
+        })
+        .boxed())
     }
 
     pub(super) async fn content_stat(&self, request: PathRequest) -> Result<ContentInfo, Failure> {
@@ -80,7 +86,7 @@ impl Operations {
         let start = range.offset.min(size_bytes);
         let end = range.length.map_or(size_bytes, |length| start.saturating_add(length));
         let reader = FileReader::new(resolved.cid, start..end.min(size_bytes), blocks);
-        let bytes = futures_util::stream::unfold(Some(reader), |reader| async move {
+        let bytes = stream::unfold(Some(reader), |reader| async move {
             let mut reader = reader?;
             match reader.next().await {
                 Ok(Some(bytes)) => Some((Ok::<Bytes, Failure>(bytes), Some(reader))),
@@ -98,7 +104,7 @@ impl Operations {
     ) -> Result<BoxStream<'static, Result<WalkEntry, Failure>>, Failure> {
         let (blocks, resolved) = self.resolve(path).await?;
         let walk = Walk { blocks, root: Some(resolved), open: Vec::new() };
-        Ok(futures_util::stream::unfold(Some(walk), |walk| async move {
+        Ok(stream::unfold(Some(walk), |walk| async move {
             let mut walk = walk?;
             match walk.next().await {
                 Ok(Some(entry)) => Some((Ok(entry), Some(walk))),
@@ -324,6 +330,16 @@ fn check_depth(open: &[OpenDirectory]) -> Result<(), Error> {
     }
     let names: Vec<&str> = open.iter().map(|open| &*open.name).take(SHOWN_NAMES).collect();
     Err(Error::TooDeep { path: format!("{}/…", names.join("/").trim_start_matches('/')) })
+}
+
+fn listed(entry: DirectoryEntry) -> ContentInfo {
+    ContentInfo {
+        name: entry.name,
+        cid: Cid::from(&entry.cid),
+        kind: entry.kind.map_or(ContentKind::Unknown, kind_of),
+        size_bytes: entry.tsize,
+        target: None,
+    }
 }
 
 fn info(name: &str, resolved: &Resolved) -> ContentInfo {

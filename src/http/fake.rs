@@ -209,6 +209,14 @@ impl Node for Shared {
         .boxed()
     }
 
+    fn list(&self, path: String) -> BoxStream<'static, Result<ContentInfo, Failure>> {
+        let page = self.0.ls(LsRequest { path, skip: None, limit: None });
+        match page {
+            Ok(page) => stream::iter(page.items.into_iter().map(Ok)).boxed(),
+            Err(failure) => stream::iter([Err(failure)]).boxed(),
+        }
+    }
+
     fn walk(&self, path: String) -> BoxStream<'static, Result<WalkEntry, Failure>> {
         let root = match self.0.find(&path) {
             Ok((root, _)) => root,

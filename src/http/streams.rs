@@ -12,7 +12,7 @@ use ipfs_kit_actors::api::{
     AddOptions, ByteRange, Failure, ImportError, ImportSink, ImportSource, OpenFile, WalkEntry,
     WalkKind, run,
 };
-use ipfs_kit_core::ops::{ContentLs, ContentStat, LsPage, LsRequest, PathRequest};
+use ipfs_kit_core::ops::{ContentStat, PathRequest};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -23,9 +23,6 @@ use super::tar_source::TarSource;
 use super::tarball::{self, EntryKind};
 use super::upload::{self, LINES_MAX, line, lines_response};
 use super::wire::{self, LsLine};
-
-/// Entries asked for at once while listing.
-const LS_PAGE_ENTRIES: usize = 1000;
 
 /// `PUT /add`: an archive, or the bytes of one file, in; events out, the last of which says how it ended.
 pub(super) async fn add(
@@ -281,34 +278,24 @@ fn odd_size(cid: &ipfs_kit_core::id::Cid) -> Failure {
 
 /// `GET /ls/PATH`: a folder's entries as lines, however many there are.
 pub(super) async fn ls(State(api): State<Api>, Path(path): Path<String>) -> Response {
-    let page = match ls_page(&api, &path, None).await {
-        Ok(page) => page,
-        Err(failure) => return failure_response(&failure),
+    let mut entries = api.node.list(path);
+    // The first entry decides between an error with a status code and a stream.
+    let first = match entries.next().await {
+        Some(Err(failure)) => return failure_response(&failure),
+        first => first,
     };
     let (lines, answer) = mpsc::channel(LINES_MAX);
     tokio::spawn(async move {
-        let mut page = page;
-        loop {
-            for entry in page.items {
-                if lines.send(line(&LsLine::Entry(entry))).await.is_err() {
-                    return;
-                }
-            }
-            let Some(next) = page.next else { return };
-            page = match ls_page(&api, &path, Some(next)).await {
-                Ok(page) => page,
-                Err(error) => {
-                    // The client is gone if it can't be told.
-                    let _ = lines.send(line(&LsLine::Failed { error })).await;
-                    return;
-                }
+        let mut entries = futures_util::stream::iter(first).chain(entries);
+        while let Some(entry) = entries.next().await {
+            let entry = match entry {
+                Ok(entry) => LsLine::Entry(entry),
+                Err(error) => LsLine::Failed { error },
             };
+            if lines.send(line(&entry)).await.is_err() {
+                return;
+            }
         }
     });
     lines_response(answer)
-}
-
-async fn ls_page(api: &Api, path: &str, skip: Option<usize>) -> Result<LsPage, Failure> {
-    let request = LsRequest { path: path.to_owned(), skip, limit: Some(LS_PAGE_ENTRIES) };
-    run::<ContentLs>(api.node.as_ref(), request).await
 }

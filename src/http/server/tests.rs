@@ -236,7 +236,6 @@ async fn a_large_listing_comes_line_by_line() {
     let lines = lines(curl.get("/api/v1/ls/d").await).await;
     assert_eq!(lines.len(), 2500);
     assert_eq!(lines[2499]["name"], "02499");
-    let pages = curl.served.node.calls.lock().unwrap().len();
-    assert_eq!(pages, 3);
+    assert!(curl.served.node.calls.lock().unwrap().is_empty(), "the folder is read once");
     assert_eq!(code(curl.get("/api/v1/ls/nowhere").await).await.1, "E_NOT_FOUND");
 }
