@@ -103,6 +103,9 @@ pub fn encode(codec: Codec, value: &Ipld) -> Result<Vec<u8>, IpldError> {
         (Codec::DagCbor, _) => {
             serde_ipld_dagcbor::to_vec(value).map_err(|error| failed(error.to_string()))?
         }
+        (Codec::DagJson, _) if has_slash_key(value) => {
+            return Err(failed("the key \"/\" is only for links and bytes".into()));
+        }
         (Codec::DagJson, _) => {
             serde_ipld_dagjson::to_vec(value).map_err(|error| failed(error.to_string()))?
         }
@@ -144,6 +147,16 @@ pub fn follow<'a>(value: &'a Ipld, names: &[String]) -> Found<'a> {
         here = next;
     }
     Found::Value(here)
+}
+
+/// In dag-json a map with this key is a link or bytes
+/// ([reserved namespace](https://ipld.io/specs/codecs/dag-json/spec/)).
+fn has_slash_key(value: &Ipld) -> bool {
+    match value {
+        Ipld::Map(map) => map.iter().any(|(key, value)| key == "/" || has_slash_key(value)),
+        Ipld::List(list) => list.iter().any(has_slash_key),
+        _ => false,
+    }
 }
 
 fn check_len(block: &[u8]) -> Result<(), IpldError> {

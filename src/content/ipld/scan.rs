@@ -15,6 +15,8 @@ pub(super) struct Scan {
     pub(super) links: Vec<Cid>,
     /// Values of any kind, keys of maps left out.
     pub(super) values: usize,
+    /// Whether a map has the key `/`. Those by which dag-json marks links and bytes are no maps.
+    has_slash_key: bool,
 }
 
 /// Depth is bounded by the decoder, at 128 levels.
@@ -33,6 +35,9 @@ pub(super) fn dag_json(block: &[u8]) -> Result<Scan, String> {
     let decoder = serde_ipld_dagjson::de::Deserializer::new(&mut json);
     Value { scan: &mut scan }.deserialize(decoder).map_err(|error| error.to_string())?;
     json.end().map_err(|error| error.to_string())?;
+    if scan.has_slash_key {
+        return Err("the key \"/\" is only for links and bytes".to_owned());
+    }
     match wide_integer(block) {
         None => Ok(scan),
         Some(digits) => Err(format!("the integer {digits} has more than 64 bits")),
@@ -157,6 +162,7 @@ impl<'de> Visitor<'de> for Value<'_> {
             if keys.contains(&key) {
                 return Err(de::Error::custom(format!("key {key:?} stands twice")));
             }
+            self.scan.has_slash_key |= key == "/";
             keys.insert(key);
         }
         Ok(())

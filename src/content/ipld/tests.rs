@@ -116,6 +116,21 @@ fn depth_size_links_and_values_are_bounded() {
 }
 
 #[test]
+fn in_dag_json_a_slash_is_only_for_links_and_bytes() {
+    let map = |key: &str| Ipld::Map([(key.to_owned(), Ipld::List(vec![]))].into());
+    for text in [r#"{"/":[]}"#, r#"{"a":-2,"/":[]}"#, r#"[{"!":1,"/":"x"}]"#] {
+        let refused = decode(Codec::DagJson, text.as_bytes());
+        assert!(matches!(refused, Err(IpldError::Decode { .. })), "{text}: {refused:?}");
+    }
+    let refused = encode(Codec::DagJson, &Ipld::List(vec![map("/")]));
+    assert!(refused.unwrap_err().to_string().contains("only for links and bytes"));
+    assert!(encode(Codec::DagJson, &map("//")).is_ok());
+    // dag-cbor marks them otherwise.
+    let block = encode(Codec::DagCbor, &map("/")).unwrap();
+    assert_eq!(decode(Codec::DagCbor, &block).unwrap(), map("/"));
+}
+
+#[test]
 fn values_without_a_form_are_refused() {
     let map = |key: &str, value| Ipld::Map([(key.to_owned(), value)].into());
     for value in [
