@@ -180,6 +180,8 @@ say "what must be so"
 # The package installs without a Rust toolchain: the machines have none.
 on m1 bash -c '! command -v cargo && ! command -v rustc'
 on m1 systemctl is-active ipfs-kit
+complaints=$(on m1 systemd-analyze verify --man=no ipfs-kit.service 2>&1)
+[ -z "$complaints" ] || fail "systemd-analyze verify: $complaints"
 score=$(on m1 systemd-analyze security --no-pager ipfs-kit.service | tail -n 1)
 echo "$score"
 [ ! -e "$work/w1/system/usr/local/bin/ipfs-kit" ] || fail "uninstalling left the program"
@@ -193,8 +195,7 @@ on m3 systemctl start ipfs-kit && fail "secrets that are open to others were acc
 chmod 600 "$work/m3/system/var/lib/ipfs-kit/identity.key"
 # A node that is killed comes back by itself.
 on m3 systemctl start ipfs-kit
-pid=$(on m3 systemctl show --property MainPID --value ipfs-kit)
-on m3 kill -KILL "$pid"
+on m3 systemctl kill --kill-who=main --signal=KILL ipfs-kit
 came_back() {
   [ "$(on m3 systemctl show --property NRestarts --value ipfs-kit)" = 1 ] \
     && on m3 systemctl is-active --quiet ipfs-kit
