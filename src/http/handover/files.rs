@@ -1,23 +1,29 @@
 //! Open files on their way through a socket, and what is said about them.
 
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use tokio::runtime::Handle;
 
 use super::{HandoverOffer, WELCOME};
+use crate::http::pipe::{BlockingReader, BlockingWriter, pipe};
 
 /// How long the importer waits for a file whose entry has come, and a client for its welcome.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Bytes read from a file at once.
+const READ_LEN_BYTES: usize = 256 * 1024;
 
 /// What became of a file that was handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +83,14 @@ pub fn give(mut to: &UnixStream, file: &File, size_bytes: u64) -> io::Result<Out
 #[derive(Debug)]
 pub struct HandedFiles {
     connection: UnixStream,
+    /// Where files are read ahead.
+    runtime: Handle,
 }
 
 impl HandedFiles {
+    /// Within a runtime, on whose threads for blocking work files are read.
     pub(super) fn new(connection: UnixStream) -> Self {
-        Self { connection }
+        Self { connection, runtime: Handle::current() }
     }
 
     /// The next one.
@@ -90,7 +99,14 @@ impl HandedFiles {
     /// The client is gone, or has sent something else. Nothing was read.
     pub fn next_file(&mut self) -> io::Result<HandedFile<'_>> {
         let (file, size_bytes) = self.receive()?;
-        Ok(HandedFile { file, at: 0, size_bytes, is_shorter: false, from: &self.connection })
+        let (ahead, bytes) = pipe();
+        let (verdict, heard) = sync_channel(1);
+        self.runtime.spawn_blocking(move || {
+            // Whoever does not listen has given the file up.
+            let _ = verdict.send(read_ahead(&file, size_bytes, ahead.into_blocking()));
+        });
+        let (bytes, from) = (bytes.into_blocking(), &self.connection);
+        Ok(HandedFile { bytes, heard, left_bytes: size_bytes, is_shorter: false, from })
     }
 
     fn receive(&self) -> io::Result<(File, u64)> {
@@ -116,13 +132,33 @@ impl HandedFiles {
     }
 }
 
-/// Exactly as many bytes of a file as were promised, or an error. It is read by position: the place that the
-/// client and the node share in an open file stays where it is.
-#[derive(Debug)]
+/// Reads while others hash and write what came before: by position, since the place that the client and the
+/// node share in an open file is the client's.
+fn read_ahead(file: &File, size_bytes: u64, mut to: BlockingWriter) -> io::Result<()> {
+    let mut buffer = vec![0; READ_LEN_BYTES];
+    let mut at = 0;
+    while at < size_bytes {
+        let left_bytes = usize::try_from(size_bytes - at).unwrap_or(usize::MAX);
+        let want = left_bytes.min(READ_LEN_BYTES);
+        match file.read_at(&mut buffer[..want], at) {
+            Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "it became shorter")),
+            Ok(read) => {
+                to.write_all(&buffer[..read])?;
+                at += read as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    to.finish()
+}
+
+/// Exactly as many bytes of a file as were promised, or an error.
 pub struct HandedFile<'a> {
-    file: File,
-    at: u64,
-    size_bytes: u64,
+    bytes: BlockingReader,
+    /// Why the bytes broke off.
+    heard: Receiver<io::Result<()>>,
+    left_bytes: u64,
     is_shorter: bool,
     from: &'a UnixStream,
 }
@@ -131,7 +167,7 @@ impl HandedFile<'_> {
     /// Tells the client how it went.
     pub fn settle(self, is_taken: bool) {
         let outcome = match is_taken {
-            true if self.at == self.size_bytes => Outcome::Taken,
+            true if self.left_bytes == 0 => Outcome::Taken,
             _ if self.is_shorter => Outcome::Shorter,
             _ => Outcome::Refused,
         };
@@ -143,17 +179,14 @@ impl HandedFile<'_> {
 
 impl Read for HandedFile<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left_bytes = usize::try_from(self.size_bytes - self.at).unwrap_or(usize::MAX);
-        let want = buffer.len().min(left_bytes);
-        if want == 0 {
-            return Ok(0);
-        }
-        let read = self.file.read_at(&mut buffer[..want], self.at)?;
-        if read == 0 {
-            self.is_shorter = true;
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter"));
-        }
-        self.at += read as u64;
+        let read = self.bytes.read(buffer).map_err(|broke_off| match self.heard.recv() {
+            Ok(Err(error)) => {
+                self.is_shorter = error.kind() == ErrorKind::UnexpectedEof;
+                error
+            }
+            Ok(Ok(())) | Err(_) => broke_off,
+        })?;
+        self.left_bytes -= read as u64;
         Ok(read)
     }
 }
