@@ -38,6 +38,9 @@ use requests::Requests;
 const INBOX_MAX: usize = 8192;
 /// Inputs taken in before a cycle.
 const DRAIN_MAX: usize = 2048;
+/// How long the others may wait for the word that an entry is committed, in case the next entry, which
+/// carries it for nothing, comes before that.
+const TELL_COMMIT_AFTER: Duration = Duration::from_millis(5);
 
 /// What the task is made of; everything in it survives its restarts.
 #[derive(Clone)]
@@ -133,6 +136,8 @@ pub(crate) struct Task {
     ticks: u64,
     /// A hard state whose commit index alone has moved, not written yet.
     unwritten: Option<raft_log::HardState>,
+    /// When to tell what is committed, if no entry does it before.
+    tell_commit_at: Option<Instant>,
 }
 
 /// A background job's result.
@@ -179,15 +184,25 @@ impl Task {
         }
         loop {
             self.cycle().await?;
+            self.plan_telling_commit();
             tokio::select! {
                 biased;
                 _ = ticks.tick() => self.tick()?,
+                () = until(self.tell_commit_at) => self.core.tell_commit()?,
                 Some(job) = jobs.recv() => self.finish(job)?,
                 input = inputs.recv() => match input {
                     Some(input) => self.drain(input, &mut inputs)?,
                     None => return Ok(()),
                 },
             }
+        }
+    }
+
+    fn plan_telling_commit(&mut self) {
+        if self.core.has_untold_commit() {
+            self.tell_commit_at.get_or_insert_with(|| Instant::now() + TELL_COMMIT_AFTER);
+        } else {
+            self.tell_commit_at = None;
         }
     }
 
@@ -346,6 +361,13 @@ impl Task {
                 let _ = reply.send(Ok(grant.index));
             }
         }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
