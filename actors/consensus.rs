@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ipfs_kit_consensus as raft;
@@ -17,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::events::{Applied, LeadershipChanged};
 use crate::ports::{Clock, Executor, Lane, SendError, WorkDropped, WorkLane, work};
+use crate::request_ids::RequestIds;
 use crate::rpc::Rpc;
 use crate::settings::RaftSettings;
 
@@ -65,8 +65,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Writes the log off this thread.
     pub executor: Arc<dyn Executor>,
-    /// Request numbers of this run, shared with coordination.
-    pub seq: Arc<AtomicU64>,
+    /// Request ids of this run.
+    pub requests: RequestIds,
     /// Hears what was applied.
     pub on_applied: Arc<dyn Fn(Applied) + Send + Sync>,
     /// Hears who leads.

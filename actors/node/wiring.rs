@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ipfs_kit_core::cache::Stats;
@@ -31,6 +30,7 @@ use crate::operations::Operations;
 use crate::outcomes::Outcomes;
 use crate::pace::Pace;
 use crate::ports::{Inbound, Keep, Network, PeerEntry, Peers, Registry};
+use crate::request_ids::RequestIds;
 use crate::roles;
 use crate::router::Router;
 use crate::rpc::Rpc;
@@ -237,7 +237,7 @@ impl ClusterPart {
         let rpc = Rpc::new(Arc::clone(&peers));
         let handle = ConsensusHandle::new(no_state());
         let leader_hint = Shared::new(None);
-        let seq = Arc::new(AtomicU64::new(0));
+        let requests = RequestIds::new(node, settings.incarnation);
         let arrivals = Shared::new(Default::default());
         let heard = Shared::new(BTreeMap::new());
         let planner = Shared::new(None);
@@ -248,12 +248,11 @@ impl ClusterPart {
         let (log, checkpoints) = stores.log.clone().expect("a member has a raft log");
         let coordination = coordination::Deps {
             node,
-            incarnation: settings.incarnation,
             rpc: rpc.clone(),
             view: view.clone(),
             consensus: handle.clone(),
             leader_hint: leader_hint.clone(),
-            seq: Arc::clone(&seq),
+            requests: requests.clone(),
         };
         let state_sync = state_sync::Deps {
             node,
@@ -305,7 +304,7 @@ impl ClusterPart {
             rpc: rpc.clone(),
             clock: Arc::clone(&world.clock),
             executor: Arc::clone(&world.executor),
-            seq,
+            requests: requests.clone(),
             on_applied: on_applied(refs),
             on_leadership: on_leadership(refs),
         };
@@ -347,6 +346,7 @@ impl ClusterPart {
             outcomes,
             arrivals,
             heard,
+            requests,
             planner,
             leader_hint,
             unreachable,
