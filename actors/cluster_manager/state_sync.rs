@@ -525,7 +525,7 @@ impl Handler<Applied> for StateSync {
         let mut changes = Vec::new();
         for entry in &fresh {
             let delta = feed::delta_of(entry, applied.epoch);
-            if let Err(reason) = self.deps.view.write(|view| view.apply(&delta)) {
+            if let Err(reason) = self.deps.view.write(|view| view.apply_own(&delta)) {
                 tracing::warn!(%reason, "the view is taken anew from the state");
                 self.resync_from_state();
                 return;
