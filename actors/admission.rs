@@ -62,19 +62,18 @@ impl Admissions {
             secret_hash: request.token.secret_hash(),
             spec: request.spec.clone(),
         };
-        let node =
-            match self.coordination.ask_within(Submit { op, within: WITHIN }, WITHIN * 2).await {
-                Ok(Ok(Outcome::Admitted { node, .. })) => node,
-                Ok(Ok(other)) => {
-                    return refused("E_PROTOCOL", format!("joining led to {other:?}"), false);
-                }
-                Ok(Err(SubmitError::Refused(refusal))) => {
-                    let failure = refusal_failure(&self.explain(refusal, &request));
-                    return refused(&failure.code, failure.message, false);
-                }
-                Ok(Err(error)) => return refused("E_NO_QUORUM", error.to_string(), true),
-                Err(error) => return refused("E_BUSY", error.to_string(), true),
-            };
+        let node = match self.coordination.ask_within(Submit::new(op, WITHIN), WITHIN * 2).await {
+            Ok(Ok(Outcome::Admitted { node, .. })) => node,
+            Ok(Ok(other)) => {
+                return refused("E_PROTOCOL", format!("joining led to {other:?}"), false);
+            }
+            Ok(Err(SubmitError::Refused(refusal))) => {
+                let failure = refusal_failure(&self.explain(refusal, &request));
+                return refused(&failure.code, failure.message, false);
+            }
+            Ok(Err(error)) => return refused("E_NO_QUORUM", error.to_string(), true),
+            Err(error) => return refused("E_BUSY", error.to_string(), true),
+        };
         if let Ok(Err(error)) =
             self.coordination.ask_within(ReadBarrier { within: WITHIN }, WITHIN * 2).await
         {

@@ -80,7 +80,7 @@ impl ClusterCtlActor {
         let coordination = self.deps.coordination.clone();
         let me = ctx.own_ref();
         tokio::task::spawn_local(async move {
-            let submit = Submit { op: op.clone(), within: WITHIN };
+            let submit = Submit::new(op.clone(), WITHIN);
             let result = match coordination.ask_within(submit, WITHIN * 2).await {
                 Ok(outcome) => outcome.map(drop),
                 Err(error) => Err(SubmitError::NoLeader {

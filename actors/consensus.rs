@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ipfs_kit_consensus as raft;
@@ -17,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::events::{Applied, LeadershipChanged};
 use crate::ports::{Clock, Executor, Lane, SendError, WorkDropped, WorkLane, work};
+use crate::request_ids::RequestIds;
 use crate::rpc::Rpc;
 use crate::settings::RaftSettings;
 
@@ -38,6 +38,9 @@ use requests::Requests;
 const INBOX_MAX: usize = 8192;
 /// Inputs taken in before a cycle.
 const DRAIN_MAX: usize = 2048;
+/// How long the others may wait for the word that an entry is committed, in case the next entry, which
+/// carries it for nothing, comes before that.
+const TELL_COMMIT_AFTER: Duration = Duration::from_millis(5);
 
 /// What the task is made of; everything in it survives its restarts.
 #[derive(Clone)]
@@ -62,8 +65,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Writes the log off this thread.
     pub executor: Arc<dyn Executor>,
-    /// Request numbers of this run, shared with coordination.
-    pub seq: Arc<AtomicU64>,
+    /// Request ids of this run.
+    pub requests: RequestIds,
     /// Hears what was applied.
     pub on_applied: Arc<dyn Fn(Applied) + Send + Sync>,
     /// Hears who leads.
@@ -133,6 +136,8 @@ pub(crate) struct Task {
     ticks: u64,
     /// A hard state whose commit index alone has moved, not written yet.
     unwritten: Option<raft_log::HardState>,
+    /// When to tell what is committed, if no entry does it before.
+    tell_commit_at: Option<Instant>,
 }
 
 /// A background job's result.
@@ -179,15 +184,25 @@ impl Task {
         }
         loop {
             self.cycle().await?;
+            self.plan_telling_commit();
             tokio::select! {
                 biased;
                 _ = ticks.tick() => self.tick()?,
+                () = until(self.tell_commit_at) => self.core.tell_commit()?,
                 Some(job) = jobs.recv() => self.finish(job)?,
                 input = inputs.recv() => match input {
                     Some(input) => self.drain(input, &mut inputs)?,
                     None => return Ok(()),
                 },
             }
+        }
+    }
+
+    fn plan_telling_commit(&mut self) {
+        if self.core.has_untold_commit() {
+            self.tell_commit_at.get_or_insert_with(|| Instant::now() + TELL_COMMIT_AFTER);
+        } else {
+            self.tell_commit_at = None;
         }
     }
 
@@ -346,6 +361,13 @@ impl Task {
                 let _ = reply.send(Ok(grant.index));
             }
         }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

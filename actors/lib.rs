@@ -34,6 +34,7 @@ mod operations;
 mod outcomes;
 mod pace;
 pub mod ports;
+mod request_ids;
 mod roles;
 mod router;
 pub mod rpc;

@@ -32,6 +32,7 @@ use crate::membership;
 use crate::operations::Operations;
 use crate::outcomes::Outcomes;
 use crate::ports::{Clock, Entropy, Executor, Network, Peers};
+use crate::request_ids::RequestIds;
 use crate::rpc::Rpc;
 use crate::settings::{Membership, NodeSettings};
 use crate::shared::{Shared, SharedState, SharedView, scope_of};
@@ -154,6 +155,8 @@ pub struct Cluster {
     pub consensus: ConsensusHandle,
     /// Commands go through it.
     pub coordination: ActorRef<Coordination>,
+    /// Ids of commands.
+    pub requests: RequestIds,
     /// Outcomes of holders.
     pub outcomes: Outcomes,
     /// Counts of deltas.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipfs_kit_core::command::{Command, Op, Outcome};
 use ipfs_kit_core::id::NodeId;
 use ipfs_kit_core::member::Role;
 use ipfs_kit_core::ops::{self, Component, OpInfo, Operation, Shape, Site};
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use crate::api::{Failure, bad_request};
 use crate::cluster_manager::coordination::{
     Coordination, Forward, ForwardError, ReadBarrier, Submit, SubmitError, no_quorum,
+    refusal_failure,
 };
 use crate::node::Parts;
 use crate::shared::Shared;
@@ -314,13 +316,26 @@ impl Operations {
             .ok_or_else(no_cluster)
     }
 
-    /// Commits one command.
-    async fn submit(
-        &self,
-        op: ipfs_kit_core::command::Op,
-    ) -> Result<ipfs_kit_core::command::Outcome, Failure> {
-        let asked =
-            self.coordination()?.ask_within(Submit { op, within: WITHIN }, ASK_WITHIN).await;
+    /// Commits one command: where this node leads by itself, otherwise, or when that failed, by way of
+    /// coordination.
+    async fn submit(&self, op: Op) -> Result<Outcome, Failure> {
+        let cluster = self.parts.cluster.as_ref().ok_or_else(no_cluster)?;
+        let begun = Instant::now();
+        let mut submit = Submit::new(op, WITHIN);
+        if cluster.consensus.leading() {
+            let command = Command { request: cluster.requests.next(), op: submit.op.clone() };
+            submit.request = Some(command.request);
+            let proposed = cluster.consensus.propose(vec![command]);
+            if let Ok(Ok(outcomes)) = tokio::time::timeout(WITHIN, proposed).await {
+                match outcomes.into_iter().next() {
+                    Some(Outcome::Refused(refusal)) => return Err(refusal_failure(&refusal)),
+                    Some(outcome) => return Ok(outcome),
+                    None => {}
+                }
+            }
+            submit.within = WITHIN.saturating_sub(begun.elapsed());
+        }
+        let asked = cluster.coordination.ask_within(submit, ASK_WITHIN).await;
         asked.map_err(|error| busy(&error))?.map_err(|error: SubmitError| no_quorum(&error))
     }
 

@@ -85,7 +85,7 @@ impl Outcomes {
         tokio::task::spawn_local(async move {
             let cids: Vec<Cid> = items.iter().map(|item| item.cid.clone()).collect();
             let op = Op::Report { node, items };
-            match this.coordination.ask_within(Submit { op, within: WITHIN }, WITHIN * 2).await {
+            match this.coordination.ask_within(Submit::new(op, WITHIN), WITHIN * 2).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(reason)) => tracing::debug!(%reason, "outcomes not committed"),
                 Err(reason) => tracing::debug!(%reason, "outcomes not taken"),

@@ -4,11 +4,13 @@
 //! virtual time and a seeded network. One contract suite runs against both.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 use ipfs_kit_core::id::{NodeId, PeerKey};
 use ipfs_kit_core::member::{RaftStanding, Role};
 use ipfs_kit_core::proto::Topic;
@@ -35,6 +37,12 @@ pub trait Peers: Send + Sync {
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         self.call(to, request, deadline)
+    }
+
+    /// Where frames go that come in. A network with threads of its own hands them over there, in order for
+    /// each member, instead of [`Inbound::Frame`]; one without may leave this out.
+    fn hand_frames_to(&self, sink: FrameSink) {
+        drop(sink);
     }
 
     /// Hands a frame to the ordered lane to a member. It may be lost if the connection breaks.
@@ -64,6 +72,9 @@ pub trait Peers: Send + Sync {
     /// Members with a connection now, in order.
     fn connected(&self) -> Vec<NodeId>;
 }
+
+/// Takes a frame of a lane, on any thread, without waiting.
+pub type FrameSink = Arc<dyn Fn(NodeId, Lane, Bytes) + Send + Sync>;
 
 /// Starts the network: the driver runs until it fails or is dropped, the receiver gets what comes in.
 /// Called again after a crash; [`Peers`] handed out before work with the new driver.
@@ -336,7 +347,16 @@ pub trait Entropy: Send + Sync {
 pub trait Executor: Send + Sync {
     /// Runs a job. Jobs of one lane run one after the other, except on [`WorkLane::Bulk`].
     fn run(&self, lane: WorkLane, job: Box<dyn FnOnce() + Send>);
+
+    /// Runs a task to its end, on a thread of its own where there is one. The next one begins when it has
+    /// ended. Dropping the future stops the task; the task's panic is the future's.
+    fn apart(&self, task: ApartTask) -> LocalBoxFuture<'static, ()> {
+        task()
+    }
 }
+
+/// A task that may run on another thread than the actors; it is made there.
+pub type ApartTask = Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Send>;
 
 /// Kinds of blocking work that must not wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -368,5 +388,19 @@ pub async fn work<T: Send + 'static>(
             let _ = done.send(job());
         }),
     );
+    result.await.map_err(|_| WorkDropped)
+}
+
+/// Runs a task apart from the actors and waits for its result.
+pub async fn apart<T: Send + 'static, F: Future<Output = T> + 'static>(
+    executor: &dyn Executor,
+    task: impl FnOnce() -> F + Send + 'static,
+) -> Result<T, WorkDropped> {
+    let (done, result) = oneshot::channel();
+    let run = async move || {
+        // The waiter may have given up; then nobody wants the result.
+        let _ = done.send(task().await);
+    };
+    executor.apart(Box::new(move || run().boxed_local())).await;
     result.await.map_err(|_| WorkDropped)
 }

@@ -1,7 +1,7 @@
 //! What several shells read and one writes: the replicated state on a master, the view on every node.
 //!
-//! Reads are short and never held across an await; the locks are never contended in practice, since all
-//! shells share one thread.
+//! Reads are short and never held across an await, so that the locks are hardly ever contended: all shells
+//! share one thread, beside which consensus and the local API have theirs.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -3,19 +3,18 @@
 //! A command gets its request id here, once; every retry carries the same id, so that it takes effect
 //! at most once however often the leadership moves while it is on its way.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, Handler, Message, ResponseFuture};
 use ipfs_kit_core::command::{Command, Op, Outcome, Refusal, RequestId};
-use ipfs_kit_core::id::{Incarnation, NodeId};
+use ipfs_kit_core::id::NodeId;
 use ipfs_kit_core::member::{Liveness, Role};
 use ipfs_kit_core::ops::Site;
 use ipfs_kit_core::proto::{OperationFailure, Request, Response};
 use tokio::time::Instant;
 
 use crate::consensus::{ConsensusHandle, ProposeError};
+use crate::request_ids::RequestIds;
 use crate::rpc::{Rpc, RpcError, unexpected};
 use crate::shared::{Shared, SharedView};
 use crate::supervised;
@@ -33,8 +32,6 @@ const TRY_MAX: Duration = Duration::from_millis(1_500);
 pub struct Deps {
     /// This node.
     pub node: NodeId,
-    /// This run.
-    pub incarnation: Incarnation,
     /// Typed calls.
     pub rpc: Rpc,
     /// This node's view.
@@ -43,8 +40,8 @@ pub struct Deps {
     pub consensus: ConsensusHandle,
     /// The leader as last heard of, from whomever.
     pub leader_hint: Shared<Option<NodeId>>,
-    /// The last request number of this run. Outlives restarts: a number is never used twice.
-    pub seq: Arc<AtomicU64>,
+    /// Request ids of this run. They outlive restarts: an id is never used twice.
+    pub requests: RequestIds,
 }
 
 /// See the module.
@@ -58,8 +55,17 @@ pub struct Coordination {
 pub struct Submit {
     /// The command.
     pub op: Op,
+    /// The id under which it was proposed before; it takes effect once. None: a new command.
+    pub request: Option<RequestId>,
     /// How long to try.
     pub within: Duration,
+}
+
+impl Submit {
+    /// A new command.
+    pub fn new(op: Op, within: Duration) -> Self {
+        Self { op, request: None, within }
+    }
 }
 
 /// Waits until everything acknowledged before now shows in this master's state.
@@ -165,8 +171,7 @@ struct Miss {
 
 impl Deps {
     async fn submit(&self, submit: Submit) -> Result<Outcome, SubmitError> {
-        let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
-        let request = RequestId { node: self.node, incarnation: self.incarnation, seq };
+        let request = submit.request.unwrap_or_else(|| self.requests.next());
         let command = Command { request, op: submit.op };
         let mut tries = Tries::new(submit.within);
         loop {

@@ -237,7 +237,7 @@ impl Monitoring {
         let coordination = self.deps.coordination.clone();
         let within = self.deps.heartbeat * 3;
         tokio::task::spawn_local(async move {
-            match coordination.ask(Submit { op, within }).await {
+            match coordination.ask(Submit::new(op, within)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(reason)) => tracing::debug!(%reason, "not committed"),
                 Err(reason) => tracing::debug!(%reason, "coordination did not take it"),

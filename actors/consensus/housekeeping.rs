@@ -1,13 +1,12 @@
 //! What consensus does beside replication: who leads, who votes, how long the log gets.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ipfs_kit_consensus as raft;
 use ipfs_kit_core::codec::{self, Kind};
-use ipfs_kit_core::command::{Command, Entry, Op, RequestId};
+use ipfs_kit_core::command::{Command, Entry, Op};
 use ipfs_kit_core::id::NodeId;
 use ipfs_kit_core::member::{Liveness, Member, RaftStanding, Role};
 use ipfs_kit_core::proto::Request;
@@ -152,7 +151,7 @@ impl Task {
             .members()
             .into_iter()
             .map(|(member, role)| Command {
-                request: self.next_request(),
+                request: self.deps.requests.next(),
                 op: Op::SetRaft {
                     node: NodeId(member.get()),
                     standing: match role {
@@ -171,11 +170,6 @@ impl Task {
         if let Err(reason) = self.core.propose_membership(change, request, context) {
             tracing::debug!(%reason, "a membership change was not proposed");
         }
-    }
-
-    fn next_request(&self) -> RequestId {
-        let seq = self.deps.seq.fetch_add(1, Ordering::Relaxed) + 1;
-        RequestId { node: self.deps.node, incarnation: self.deps.incarnation, seq }
     }
 
     fn compaction(&self) -> raft::CompactionPolicy {
@@ -262,7 +256,7 @@ impl Task {
         let Some(leader) = self.glance.leader.filter(|leader| *leader != self.deps.node) else {
             return;
         };
-        let command = Command { request: self.next_request(), op: Op::Expire };
+        let command = Command { request: self.deps.requests.next(), op: Op::Expire };
         let rpc = self.deps.rpc.clone();
         tokio::task::spawn_local(async move {
             let request = Request::Propose { commands: vec![command] };

@@ -143,6 +143,7 @@ pub(super) fn recover(deps: Deps) -> Result<Task, RecoveryError> {
         membership_asked: 0,
         ticks: 0,
         unwritten: None,
+        tell_commit_at: None,
         deps,
     })
 }

@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ipfs_kit_core::cache::Stats;
@@ -12,6 +12,7 @@ use ipfs_kit_core::follow::{Scope, View};
 use ipfs_kit_core::id::{Incarnation, NodeId};
 use ipfs_kit_core::member::Role;
 use ipfs_kit_core::{failure, pin_tracker};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Cluster, End, Ended, Parts, StartError, Stores, World, first_role, no_state};
@@ -30,7 +31,8 @@ use crate::ipfs::{self, IpfsActor};
 use crate::operations::Operations;
 use crate::outcomes::Outcomes;
 use crate::pace::Pace;
-use crate::ports::{Inbound, Keep, Network, PeerEntry, Peers, Registry};
+use crate::ports::{FrameSink, Inbound, Keep, Lane, Network, PeerEntry, Peers, Registry, apart};
+use crate::request_ids::RequestIds;
 use crate::roles;
 use crate::router::Router;
 use crate::rpc::Rpc;
@@ -237,7 +239,7 @@ impl ClusterPart {
         let rpc = Rpc::new(Arc::clone(&peers));
         let handle = ConsensusHandle::new(no_state());
         let leader_hint = Shared::new(None);
-        let seq = Arc::new(AtomicU64::new(0));
+        let requests = RequestIds::new(node, settings.incarnation);
         let arrivals = Shared::new(Default::default());
         let heard = Shared::new(BTreeMap::new());
         let planner = Shared::new(None);
@@ -248,12 +250,11 @@ impl ClusterPart {
         let (log, checkpoints) = stores.log.clone().expect("a member has a raft log");
         let coordination = coordination::Deps {
             node,
-            incarnation: settings.incarnation,
             rpc: rpc.clone(),
             view: view.clone(),
             consensus: handle.clone(),
             leader_hint: leader_hint.clone(),
-            seq: Arc::clone(&seq),
+            requests: requests.clone(),
         };
         let state_sync = state_sync::Deps {
             node,
@@ -305,7 +306,7 @@ impl ClusterPart {
             rpc: rpc.clone(),
             clock: Arc::clone(&world.clock),
             executor: Arc::clone(&world.executor),
-            seq,
+            requests: requests.clone(),
             on_applied: on_applied(refs),
             on_leadership: on_leadership(refs),
         };
@@ -344,6 +345,7 @@ impl ClusterPart {
             rpc: rpc.clone(),
             consensus: handle.clone(),
             coordination: refs.coordination.clone(),
+            requests,
             outcomes,
             arrivals,
             heard,
@@ -372,14 +374,16 @@ impl ClusterPart {
         let inbox: Rc<RefCell<Option<tokio::sync::mpsc::Receiver<Inbound>>>> = Rc::default();
         let (network, peers) = (Arc::clone(&self.network), Arc::clone(self.rpc.peers()));
         let (view, node, slot) = (self.cluster.view.clone(), self.cluster.node, Rc::clone(&inbox));
-        let spec = self.monitoring.spec.clone();
+        let (spec, consensus) = (self.monitoring.spec.clone(), self.cluster.consensus.clone());
         // Nobody said where this node is reached: where it listens, known once it does.
         let advertise_bound = spec.read(|spec| spec.addrs.is_empty());
         let swarm = ChildSpec::task("swarm", move |ctx| {
             let (network, peers, slot) =
                 (Arc::clone(&network), Arc::clone(&peers), Rc::clone(&slot));
             let (view, spec) = (view.clone(), spec.clone());
+            let frames = frame_sink(&consensus);
             async move {
+                peers.hand_frames_to(frames);
                 let run = network.start().await?;
                 if advertise_bound {
                     spec.write(|spec| spec.addrs = peers.listening());
@@ -528,11 +532,25 @@ fn raft_spec(deps: &consensus::Deps) -> ChildSpec {
         let deps = deps.clone();
         async move {
             ctx.ready();
-            tokio::select! {
+            let executor = Arc::clone(&deps.executor);
+            let (stop, stopped) = oneshot::channel::<()>();
+            let mut run = pin!(apart(&*executor, move || async move {
+                tokio::select! {
+                    biased;
+                    _ = stopped => Ok(()),
+                    ended = consensus::run(deps) => ended,
+                }
+            }));
+            let ended = tokio::select! {
                 biased;
-                () = ctx.stopped() => Ok(()),
-                ended = consensus::run(deps) => ended.map_err(Fault::from),
-            }
+                () = ctx.stopped() => {
+                    drop(stop);
+                    // Whoever opens the log next must find it at rest.
+                    run.await
+                }
+                ended = &mut run => ended,
+            };
+            ended.map_err(Fault::from)?.map_err(Fault::from)
         }
     })
 }
@@ -600,6 +618,16 @@ fn tell(
             Err(crate::supervision::TellError::Unavailable { .. }) => {}
         }
     }
+}
+
+/// Raft's messages need nothing from the actors and do not wait for them.
+fn frame_sink(consensus: &ConsensusHandle) -> FrameSink {
+    let consensus = consensus.clone();
+    Arc::new(move |from, Lane::Raft, frame| {
+        if let Err(reason) = consensus.raft(from, frame) {
+            tracing::debug!(%from, %reason, "raft message dropped");
+        }
+    })
 }
 
 fn on_damaged(refs: &Refs) -> Arc<dyn Fn(ipfs_kit_core::id::Cid) + Send + Sync> {

@@ -1,9 +1,14 @@
-//! Blocking work on real threads: one for the Raft log, one for small files, a pool for blocks.
+//! Blocking work on real threads: one for small files, a pool for blocks, one for consensus and its log.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use ipfs_kit_actors::ports::{Executor, WorkLane};
+use futures_util::future::LocalBoxFuture;
+use ipfs_kit_actors::ports::{ApartTask, Executor, WorkLane};
+
+mod apart;
+
+use apart::Apart;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -12,15 +17,16 @@ const LANE_JOBS_MAX: usize = 1024;
 
 /// Runs jobs on threads. A lane's thread ends when the executor is dropped and its queue is done.
 pub struct Threads {
-    log: Mutex<SyncSender<Job>>,
     files: Mutex<SyncSender<Job>>,
     pool: tokio::runtime::Handle,
+    apart: Apart,
 }
 
 impl Threads {
-    /// Starts the lanes' threads; blocks go to the runtime's own pool for blocking work.
+    /// Starts the threads; blocks go to the runtime's own pool for blocking work.
     pub fn start(pool: tokio::runtime::Handle) -> std::io::Result<Self> {
-        Ok(Self { log: Mutex::new(lane("raft-log")?), files: Mutex::new(lane("files")?), pool })
+        let apart = Apart::start("consensus", pool.clone())?;
+        Ok(Self { files: Mutex::new(lane("files")?), pool, apart })
     }
 }
 
@@ -39,18 +45,27 @@ fn lane(name: &str) -> std::io::Result<SyncSender<Job>> {
 
 impl Executor for Threads {
     fn run(&self, lane: WorkLane, job: Job) {
-        let queue = match lane {
-            WorkLane::Log => &self.log,
-            WorkLane::Files => &self.files,
+        match lane {
+            // Consensus has a thread to itself and waits for its log anyway: handing the job to another
+            // thread and its result back would take longer than many a sync.
+            WorkLane::Log => job(),
+            WorkLane::Files => {
+                let queue = self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                // Full or gone: the job is dropped, and whoever waits for its result sees that.
+                if queue.try_send(job).is_err() {
+                    tracing::error!(?lane, "a lane of blocking work is full; a job was dropped");
+                }
+            }
             WorkLane::Bulk => {
                 self.pool.spawn_blocking(job);
-                return;
             }
-        };
-        let queue = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Full or gone: the job is dropped, and whoever waits for its result sees that.
-        if queue.try_send(job).is_err() {
-            tracing::error!(?lane, "a lane of blocking work is full; a job was dropped");
         }
     }
+
+    fn apart(&self, task: ApartTask) -> LocalBoxFuture<'static, ()> {
+        self.apart.run(task)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use ipfs_kit_actors::ports::{
-    CallError, Inbound, JoinError, Keep, Lane, Network, NetworkError, NetworkRun, Peers,
+    CallError, FrameSink, Inbound, JoinError, Keep, Lane, Network, NetworkError, NetworkRun, Peers,
     PublishError, Registry, SendError, Verdict,
 };
 use ipfs_kit_core::id::{NodeId, PeerKey};
@@ -36,6 +36,7 @@ struct Shared {
     /// The registry that the driver has not been given yet.
     pending: RwLock<Option<Registry>>,
     changed: Notify,
+    frames: RwLock<Option<FrameSink>>,
 }
 
 /// Node ids and peer keys, both ways.
@@ -56,6 +57,7 @@ impl Libp2pNetwork {
                 members: RwLock::default(),
                 pending: RwLock::default(),
                 changed: Notify::new(),
+                frames: RwLock::default(),
             }),
         }
     }
@@ -189,7 +191,7 @@ impl Shared {
             }
             net::Event::Message { from, bytes, .. } => {
                 let from = self.node_of(&from)?;
-                Some(Inbound::Frame { from, lane: Lane::Raft, frame: bytes })
+                self.take_frame(from, bytes)
             }
             net::Event::Join(join) => {
                 let (reply, answer) = oneshot::channel();
@@ -209,6 +211,15 @@ impl Shared {
             }
             net::Event::Gossip(message) => self.translate_gossip(message),
         }
+    }
+
+    fn take_frame(&self, from: NodeId, frame: Bytes) -> Option<Inbound> {
+        let sink = self.frames.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(sink) = sink else {
+            return Some(Inbound::Frame { from, lane: Lane::Raft, frame });
+        };
+        sink(from, Lane::Raft, frame);
+        None
     }
 
     fn translate_gossip(&self, message: net::GossipMessage) -> Option<Inbound> {
@@ -332,6 +343,10 @@ impl Peers for Libp2pNetwork {
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         self.shared.call(to, net::CallClass::Bulk, request, deadline)
+    }
+
+    fn hand_frames_to(&self, sink: FrameSink) {
+        *self.shared.frames.write().unwrap_or_else(PoisonError::into_inner) = Some(sink);
     }
 
     fn send(&self, to: NodeId, _: Lane, frame: Bytes) -> Result<(), SendError> {

@@ -95,6 +95,8 @@ impl Config {
             check_quorum: true,
             pre_vote: true,
             read_only_option: raft::ReadOnlyOption::Safe,
+            // Told by `RaftCore::tell_commit`.
+            skip_bcast_commit: true,
             batch_append: false,
             max_uncommitted_size: self.uncommitted_max_bytes,
             max_committed_size_per_ready: self.committed_max_bytes,

@@ -18,6 +18,7 @@ use crate::storage::DurableStore;
 use crate::timeout::ElectionTimeouts;
 use crate::transfers::{SnapshotReport, Transfers};
 
+mod commit_notice;
 mod cycle;
 mod leader_loss;
 mod messages;
@@ -40,6 +41,8 @@ pub struct RaftCore<L: LogView> {
     now_tick: u64,
     /// The term in which this member leads, if it does.
     leading: Option<u64>,
+    /// What this leader has told the others to be committed.
+    told_commit: u64,
     /// When members were last heard, in ticks; kept by a leader.
     heard: BTreeMap<RaftId, u64>,
     /// The leader, while its connection is gone.
@@ -90,6 +93,7 @@ impl<L: LogView> RaftCore<L> {
             campaigns: 0,
             now_tick: 0,
             leading: None,
+            told_commit: 0,
             heard: BTreeMap::new(),
             lost_leader: None,
             reads: Reads::new(
@@ -325,6 +329,7 @@ impl<L: LogView> RaftCore<L> {
         let leading = (raft.state == StateRole::Leader).then_some(raft.term);
         if leading != self.leading {
             self.leading = leading;
+            self.told_commit = 0;
             self.heard.clear();
             self.transfers.retain(|_| false);
         }
@@ -348,6 +353,7 @@ impl<L: LogView> RaftCore<L> {
         match (self.leading, self.tail) {
             (Some(_), _) => {
                 self.node.tick();
+                self.tell_commit()?;
             }
             // Raft reports that something was done: for a follower that is a campaign.
             (None, LogTail::Whole) => self.campaigns += u64::from(self.node.tick()),

@@ -140,6 +140,26 @@ impl View {
     /// Moves forward. A delta that overlaps what is known already is refused: its hash holds for the whole
     /// range only, and the masters send ranges that begin where the follower is.
     pub fn apply(&mut self, delta: &Delta) -> Result<(), Refused> {
+        self.check_range(delta)?;
+        let hash = delta.changes.iter().fold(self.hash, |hash, change| change.fold(hash));
+        if hash != delta.hash {
+            return Err(Refused::Diverged { index: delta.to });
+        }
+        self.advance(delta);
+        Ok(())
+    }
+
+    /// Moves forward by what a master's own state has just become, which has hashed every item already.
+    ///
+    /// # Errors
+    /// [`Refused`] if it is not this delta's turn.
+    pub fn apply_own(&mut self, delta: &Delta) -> Result<(), Refused> {
+        self.check_range(delta)?;
+        self.advance(delta);
+        Ok(())
+    }
+
+    fn check_range(&self, delta: &Delta) -> Result<(), Refused> {
         if delta.epoch != self.epoch {
             return Err(Refused::Epoch { ours: self.epoch, theirs: delta.epoch });
         }
@@ -152,17 +172,16 @@ impl View {
         if delta.from <= self.index {
             return Err(Refused::Overlap { index: self.index, from: delta.from, to: delta.to });
         }
-        let hash = delta.changes.iter().fold(self.hash, |hash, change| change.fold(hash));
-        if hash != delta.hash {
-            return Err(Refused::Diverged { index: delta.to });
-        }
+        Ok(())
+    }
+
+    fn advance(&mut self, delta: &Delta) {
         for change in &delta.changes {
             self.take(change);
         }
         self.index = delta.to;
         self.clock_ms = self.clock_ms.max(delta.clock_ms);
-        self.hash = hash;
-        Ok(())
+        self.hash = delta.hash;
     }
 
     fn take(&mut self, change: &Change) {

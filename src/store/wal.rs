@@ -25,6 +25,13 @@ use crate::disk::{
 use frame::{FrameHeader, HEADER_BYTES, RECORD_HEADER_BYTES};
 pub use recover::{CutTail, Recovery};
 
+/// Zeros that a small batch writes behind itself when it comes to space that was never written. A file
+/// system keeps a record of which preallocated space holds bytes, and a sync after the first write to some
+/// has to make that record durable too, which costs more than the bytes.
+const READY_BYTES: u64 = 256 * 1024;
+/// A larger batch goes without: its own bytes cost more than the record.
+const SMALL_BATCH_BYTES: u64 = 64 * 1024;
+
 /// The log can't be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {
@@ -133,6 +140,8 @@ pub struct Wal {
     next_segment: u64,
     /// Bytes preallocated in the tail segment; 0 when the next batch must start a new segment.
     tail_capacity: u64,
+    /// Up to here the tail segment was written before, if only with zeros.
+    tail_ready: u64,
     buffer: AlignedBuf,
     poisoned: Option<String>,
 }
@@ -158,6 +167,7 @@ impl Wal {
             last_start: 0,
             next_segment: 1,
             tail_capacity: 0,
+            tail_ready: 0,
             buffer: AlignedBuf::with_capacity(ALIGN_BYTES),
             poisoned: None,
         };
@@ -181,8 +191,13 @@ impl Wal {
         let fits = self.tail.end + frame_bytes <= self.tail_capacity;
         let (segment, offset) =
             if fits { (self.tail.segment, self.tail.end) } else { (self.next_segment, 0) };
-        let (crc, locations) = self.encode(records, frame_bytes, segment, offset);
-        let written = if fits { self.write(segment, offset) } else { self.roll(frame_bytes) };
+        let capacity =
+            if fits { self.tail_capacity } else { self.options.segment_bytes.max(frame_bytes) };
+        let ready = if fits { self.tail_ready } else { 0 };
+        let (end, ahead) = (offset + frame_bytes, ready_ahead(frame_bytes, capacity - offset));
+        let ahead = if end <= ready { 0 } else { ahead };
+        let (crc, locations) = self.encode(records, frame_bytes + ahead, segment, offset);
+        let written = if fits { self.write(segment, offset) } else { self.roll(capacity) };
         if let Err(error) = written {
             if error.kind != DiskErrorKind::Full {
                 self.poison(&error);
@@ -190,7 +205,8 @@ impl Wal {
             return Err(error.into());
         }
         let sequence = self.tail.sequence + 1;
-        self.tail = Tail { segment, end: offset + frame_bytes, crc, sequence };
+        self.tail = Tail { segment, end, crc, sequence };
+        self.tail_ready = ready.max(end + ahead);
         Ok(locations)
     }
 
@@ -280,16 +296,17 @@ impl Wal {
         join(&self.dir, &format!("{segment:016x}.wal"))
     }
 
-    /// Fills the buffer with the batch; returns its checksum and where its records will stand.
+    /// Fills the buffer with the batch and zeros up to `len_bytes`; returns its checksum and where its
+    /// records will stand.
     fn encode(
         &mut self,
         records: &[Record<'_>],
-        frame_bytes: u64,
+        len_bytes: u64,
         segment: u64,
         offset: u64,
     ) -> (u32, Vec<Location>) {
-        if self.buffer.capacity() < frame_bytes as usize {
-            self.buffer = AlignedBuf::with_capacity(frame_bytes as usize);
+        if self.buffer.capacity() < len_bytes as usize {
+            self.buffer = AlignedBuf::with_capacity(len_bytes as usize);
         }
         self.buffer.clear();
         self.buffer.extend(&[0; HEADER_BYTES]);
@@ -313,7 +330,7 @@ impl Wal {
         };
         let (bytes, crc) = header.encode();
         self.buffer.as_mut_slice()[..HEADER_BYTES].copy_from_slice(&bytes);
-        self.buffer.pad_to(ALIGN_BYTES);
+        self.buffer.pad(len_bytes as usize);
         (crc, locations)
     }
 
@@ -324,10 +341,9 @@ impl Wal {
     }
 
     /// Writes the buffer as the first batch of a new segment.
-    fn roll(&mut self, frame_bytes: u64) -> Result<(), DiskError> {
+    fn roll(&mut self, capacity: u64) -> Result<(), DiskError> {
         let segment = self.next_segment;
         let path = self.segment_path(segment);
-        let capacity = self.options.segment_bytes.max(frame_bytes);
         let file = self.disk.open(&path, Open::Create, Io::Direct)?;
         let written = file.preallocate(capacity).and_then(|()| {
             file.write_at(0, self.buffer.as_slice())?;
@@ -346,4 +362,9 @@ impl Wal {
         self.tail_capacity = capacity;
         Ok(())
     }
+}
+
+/// Zeros to write behind a batch, of which `room_bytes` are left in the segment with it.
+fn ready_ahead(frame_bytes: u64, room_bytes: u64) -> u64 {
+    if frame_bytes > SMALL_BATCH_BYTES { 0 } else { READY_BYTES.min(room_bytes - frame_bytes) }
 }

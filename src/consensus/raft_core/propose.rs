@@ -138,6 +138,7 @@ impl<L: LogView> RaftCore<L> {
         message.from = self.config.id.get();
         message.set_entries(entries.into());
         self.step(message)?.map_err(|source| ProposeError::Dropped { source })?;
+        self.note_told_commit();
         let raft = &self.node.raft;
         let last_index = raft.raft_log.last_index();
         Ok(Proposed { term: raft.term, first_index, last_index })

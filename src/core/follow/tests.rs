@@ -138,3 +138,15 @@ fn beacons_tell_lag_from_divergence() {
     assert!(view.lags(&beacon(&world)) && !view.diverged_from(&beacon(&world)));
     assert!(View::empty(HOLDER).lags(&beacon(&world)));
 }
+
+#[test]
+fn what_a_master_s_own_state_became_is_taken_without_hashing_but_only_in_its_turn() {
+    let mut world = World::with_workers(2);
+    let mut view = View::of(&world.state, HOLDER);
+    let (first, second) = (delta(&mut world, pin(1, 2)), delta(&mut world, pin(2, 2)));
+    assert!(matches!(view.apply_own(&second), Err(Refused::Gap { .. })));
+    view.apply_own(&first).unwrap();
+    assert!(matches!(view.apply_own(&first), Err(Refused::Old { .. })));
+    view.apply_own(&second).unwrap();
+    assert_eq!(view, View::of(&world.state, HOLDER));
+}

@@ -95,7 +95,15 @@ impl AlignedBuf {
 
     /// Appends zeros up to the next multiple of `unit` (a divisor of the alignment).
     pub fn pad_to(&mut self, unit: usize) {
-        let target = self.len.next_multiple_of(unit);
+        self.pad(self.len.next_multiple_of(unit));
+    }
+
+    /// Appends zeros until it holds `target` bytes.
+    ///
+    /// # Panics
+    /// When they don't fit.
+    pub fn pad(&mut self, target: usize) {
+        assert!(target <= self.capacity(), "the caller asked for the room before");
         let start = self.start;
         self.storage[start + self.len..start + target].fill(0);
         self.len = target;

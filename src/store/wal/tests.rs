@@ -290,3 +290,38 @@ fn a_batch_that_outlived_its_failed_sync_is_durable_once_the_log_was_opened() {
     let (_, _, shown) = open(&disk).unwrap();
     assert_eq!(shown.len(), 3, "the power failure took nothing that later batches stand on");
 }
+
+#[test]
+fn small_batches_write_zeros_ahead_once_and_large_ones_never() {
+    let options = WalOptions { segment_bytes: 1 << 20, ..OPTIONS };
+    let open = |disk: &SimDisk| {
+        Wal::open(port(disk), "wal", options, &mut |_| Ok::<_, WalError>(())).unwrap().0
+    };
+    // What the last append wrote.
+    let written = |wal: &Wal| wal.buffer.len() as u64;
+    let (small, ahead) = (ALIGN_BYTES as u64, READY_BYTES);
+    let disk = SimDisk::new(1);
+    let mut wal = open(&disk);
+    append(&mut wal, b"first").unwrap();
+    assert_eq!(written(&wal), small + ahead);
+    for _ in 0..ahead / small {
+        append(&mut wal, b"within").unwrap();
+        assert_eq!(written(&wal), small);
+    }
+    append(&mut wal, b"beyond").unwrap();
+    assert_eq!(written(&wal), small + ahead);
+    let large = filler(1, 300_000);
+    append(&mut wal, &large).unwrap();
+    assert_eq!(written(&wal), align_up(large.len() as u64 + 1));
+    // A log that is opened again does not know what was written, and never writes behind its segment.
+    let mut wal = open(&disk);
+    append(&mut wal, b"opened again").unwrap();
+    assert_eq!(written(&wal), small + ahead);
+    append(&mut wal, &filler(2, 150_000)).unwrap();
+    while wal.tail.end + small <= wal.tail_capacity {
+        append(&mut wal, b"to the end").unwrap();
+        assert!(wal.tail.end + written(&wal) - small <= wal.tail_capacity);
+    }
+    append(&mut wal, b"the next segment").unwrap();
+    assert_eq!((wal.tail.segment, written(&wal)), (2, small + ahead));
+}

@@ -1,0 +1,74 @@
+//! A thread on which one task after the other runs, beside the actors.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use ipfs_kit_actors::ports::ApartTask;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+/// Tasks that may wait for the one before to end; more is a bug of the callers.
+const TASKS_MAX: usize = 16;
+
+/// The thread; it ends when this is dropped and the present task has ended.
+pub(super) struct Apart {
+    tasks: Mutex<SyncSender<Given>>,
+}
+
+struct Given {
+    task: ApartTask,
+    /// Its sender is dropped by whoever no longer wants the task.
+    stopped: oneshot::Receiver<()>,
+    ended: oneshot::Sender<Result<(), Box<dyn Any + Send>>>,
+}
+
+impl Apart {
+    /// Starts the thread. Its tasks use the timers and the network of `runtime`.
+    pub(super) fn start(name: &str, runtime: Handle) -> std::io::Result<Self> {
+        let (tasks, given) = sync_channel(TASKS_MAX);
+        let serve = move || serve(&runtime, &given);
+        std::thread::Builder::new().name(name.to_owned()).spawn(serve)?;
+        Ok(Self { tasks: Mutex::new(tasks) })
+    }
+
+    /// Runs a task. Where too many wait it is dropped, and whoever waits for its result sees that.
+    pub(super) fn run(&self, task: ApartTask) -> LocalBoxFuture<'static, ()> {
+        let (stop, stopped) = oneshot::channel();
+        let (ended, end) = oneshot::channel();
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if tasks.try_send(Given { task, stopped, ended }).is_err() {
+            tracing::error!("too many tasks wait for their thread; one was dropped");
+        }
+        let run = async move {
+            let _stop: oneshot::Sender<()> = stop;
+            if let Ok(Err(panic)) = end.await {
+                resume_unwind(panic);
+            }
+        };
+        run.boxed_local()
+    }
+}
+
+fn serve(runtime: &Handle, given: &Receiver<Given>) {
+    for Given { task, stopped, ended } in given {
+        let run = || {
+            // What the task leaves behind ends with it.
+            let local = LocalSet::new();
+            runtime.block_on(local.run_until(async move {
+                tokio::select! {
+                    biased;
+                    _ = stopped => {}
+                    () = task() => {}
+                }
+            }));
+        };
+        let result = catch_unwind(AssertUnwindSafe(run));
+        // Whoever asked may have given up.
+        let _ = ended.send(result);
+    }
+}
