@@ -102,13 +102,16 @@ where
             Some((ticket, now)) => (Some(ticket), now),
             None => (None, Instant::now()),
         };
+        // It is only ever the parent of a span of this level.
+        let is_shown = tracing::level_enabled!(tracing::Level::DEBUG);
+        let span = if is_shown { tracing::Span::current() } else { tracing::Span::none() };
         Envelope::with_proxy(Box::new(Parcel {
             message: Some(message),
             reply,
             ticket,
             from: current_path(),
             queued_at,
-            span: tracing::Span::current(),
+            span,
         }))
     }
 }
