@@ -163,7 +163,7 @@ impl FollowActor {
 
     fn errand(&self, cid: &Cid) -> Errand {
         let me = self.deps.node;
-        let has_other = |pin: &SharedPin| pin.pinned_on().any(|node| node != me);
+        let has_other = |pin: &SharedPin| pin.read().pinned_on().any(|node| node != me);
         match self.deps.view.read(|view| view.pins().get(cid).is_some_and(has_other)) {
             true => Errand::FurtherCopy,
             false => Errand::FirstCopy,
@@ -236,7 +236,8 @@ impl FollowActor {
         self.deps.view.read(|view| {
             // Before the first word of a master nothing is known, which is not the same as nothing.
             let index = (view.index() > 0).then(|| view.index())?;
-            let desires = view.pins().values().filter_map(|pin| Desire::of(pin, me)).collect();
+            let desires =
+                view.pins().values().filter_map(|pin| Desire::of(&pin.read(), me)).collect();
             Some(Input::View { index, desires })
         })
     }
@@ -248,7 +249,7 @@ impl FollowActor {
             let index = view.index();
             let wish = |change: &Change| {
                 let Change::Pin { cid, .. } = change else { return None };
-                let desire = view.pins().get(cid).and_then(|pin| Desire::of(pin, me));
+                let desire = view.pins().get(cid).and_then(|pin| Desire::of(&pin.read(), me));
                 let not_desired = || Input::NotDesired { index, cid: cid.clone() };
                 Some(desire.map_or_else(not_desired, Input::Desired))
             };

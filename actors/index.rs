@@ -1,11 +1,10 @@
 //! IndexActor: what was added, found by name: in the whole cluster on a master, in its own part on a worker.
 
-use std::ops::Deref;
-
 use actix::{Actor, Handler, Message};
 use ipfs_kit_core::id::ParseError;
 use ipfs_kit_core::index::{self, Index};
 use ipfs_kit_core::ops::{IndexFindRequest, IndexPage};
+use ipfs_kit_core::pin::SharedPin;
 
 use crate::consensus::ConsensusHandle;
 use crate::events::ViewMoved;
@@ -52,7 +51,7 @@ fn build(deps: &Deps) -> Index {
         // The state has it all.
         return Index::default();
     }
-    deps.view.read(|view| Index::of(view.pins().values().map(Deref::deref)))
+    deps.view.read(|view| Index::of(view.pins().values().map(SharedPin::read)))
 }
 
 impl Actor for IndexActor {

@@ -44,6 +44,10 @@ mod wiring;
 
 pub(crate) use wiring::RoleDeps;
 
+/// How much of the log's newest entries stays in memory: what followers that are a second behind ask for even
+/// while pins come in bulk. Older ones are read from the disk.
+const LOG_CACHE_BYTES: u64 = 16 << 20;
+
 /// The world that a node runs in.
 pub struct World {
     /// The network; `None`: the node is alone.
@@ -343,7 +347,7 @@ fn open_stores(settings: &NodeSettings, world: &World) -> Result<Stores, StartEr
         return Ok(Stores { blocks, holdings, log: None, journal, view: None });
     };
     let wal = WalOptions { identity, segment_bytes: 64 << 20, max_batch_bytes: 128 << 20 };
-    let options = RaftLogOptions { wal, cache_bytes: 64 << 20 };
+    let options = RaftLogOptions { wal, cache_bytes: LOG_CACHE_BYTES };
     let log = RaftLog::open(Arc::clone(disk), "raft/log", options)?;
     let (checkpoints, damaged) = Checkpoints::open(Arc::clone(disk), "raft/checkpoints")?;
     for damaged in damaged {

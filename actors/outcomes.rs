@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipfs_kit_core::command::Op;
 use ipfs_kit_core::id::{Cid, NodeId};
 use ipfs_kit_core::limits;
-use ipfs_kit_core::pin::ReplicaReport;
+use ipfs_kit_core::pin::{ReplicaReport, SharedPin};
 
 use crate::cluster_manager::coordination::{Coordination, Submit};
 use crate::consensus::ConsensusHandle;
@@ -102,7 +102,10 @@ impl Outcomes {
     fn fresh(&self, node: NodeId, reports: Vec<ReplicaReport>) -> Vec<ReplicaReport> {
         let news = self.consensus.state.read(|state| {
             let news = reports.into_iter().take(limits::REPORTS_MAX).filter(|report| {
-                let replica = state.pins().get(&report.cid).and_then(|pin| pin.replicas.get(&node));
+                let Some(pin) = state.pins().get(&report.cid).map(SharedPin::read) else {
+                    return false;
+                };
+                let replica = pin.replicas.get(&node);
                 replica.is_some_and(|r| r.granted == report.granted && r.state != report.state)
             });
             news.collect::<Vec<_>>()

@@ -21,6 +21,7 @@
 //! clock works. References, the tree and its snapshots may be used from any thread.
 
 mod actor_ref;
+mod bell;
 mod body;
 #[cfg(any(test, feature = "chaos"))]
 mod chaos;

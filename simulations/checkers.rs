@@ -191,16 +191,16 @@ impl Checkers {
                 trace.event(format_args!("{node} is {:?}", member.liveness));
             }
         }
-        for (cid, pin) in state.pins() {
-            if self.pins.get(cid) != Some(pin) {
-                trace.event(format_args!("{}", rest::describe(pin)));
-                self.pins.insert(cid.clone(), pin.clone());
+        for (cid, pin) in state.pins().iter() {
+            if self.pins.get(&cid) != Some(pin) {
+                trace.event(format_args!("{}", rest::describe(&pin.read())));
+                self.pins.insert(cid, pin.clone());
             }
         }
         self.pins.retain(|cid, pin| {
             let is_there = state.pins().contains_key(cid);
             if !is_there {
-                trace.event(format_args!("{} is pinned no more", pin.spec.name));
+                trace.event(format_args!("{} is pinned no more", pin.read().spec.name));
             }
             is_there
         });

@@ -153,6 +153,7 @@ fn details(
     left_bytes: &mut usize,
 ) -> Result<PinInfo, Failure> {
     let pin = state.pins().get(&request.cid).ok_or_else(|| not_pinned(&request.cid))?;
+    let pin = pin.read();
     let metadata = pin.spec.metadata.iter().map(|(key, value)| key.len() + value.len());
     let replicas = pin.replicas.len() * DETAILS_BYTES / 4;
     let size_bytes = DETAILS_BYTES + replicas + pin.spec.name.len() + metadata.sum::<usize>();
@@ -160,7 +161,7 @@ fn details(
         failure("E_TOO_LARGE", "the answer to all is too large".into())
             .hint("ask for fewer pins at once")
     })?;
-    Ok(query::pin_info(pin, state.members()))
+    Ok(query::pin_info(&pin, state.members()))
 }
 
 /// Pins of one command.

@@ -108,7 +108,7 @@ async fn count_copies(cluster: &Cluster) -> CopyTally {
         cluster.view.read(|view| {
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
             let pins = view.pins().range::<Cid, _>((from, Bound::Unbounded)).take(SLICE);
-            count(pins, |pin| {
+            count(pins.map(|(_, pin)| pin), |pin| {
                 if let Some(own) = pin.replicas.get(&cluster.node) {
                     tally.add(&own.state);
                 }
@@ -120,18 +120,15 @@ async fn count_copies(cluster: &Cluster) -> CopyTally {
 }
 
 /// Counts each; the last root if the slice was full, so that there may be more.
-fn count<'a>(
-    pins: impl Iterator<Item = (&'a Cid, &'a SharedPin)>,
-    mut each: impl FnMut(&Pin),
-) -> Option<Cid> {
+fn count<'a>(pins: impl Iterator<Item = &'a SharedPin>, mut each: impl FnMut(&Pin)) -> Option<Cid> {
     let mut counted = 0;
     let mut last = None;
-    for (cid, pin) in pins {
-        each(pin);
+    for pin in pins {
+        each(&pin.read());
         counted += 1;
-        last = Some(cid);
+        last = Some(pin);
     }
-    last.filter(|_| counted == SLICE).cloned()
+    last.filter(|_| counted == SLICE).map(SharedPin::cid)
 }
 
 fn figures(cluster: &Cluster, tallies: Tallies) -> ClusterMetrics {

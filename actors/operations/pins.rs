@@ -73,8 +73,8 @@ impl Operations {
         }
         let pin = self
             .linearizable(|state| {
-                let pin = state.pins().get(&request.cid)?;
-                Some(query::pin_info(pin, state.members()))
+                let pin = state.pins().get(&request.cid)?.read();
+                Some(query::pin_info(&pin, state.members()))
             })
             .await?;
         pin.ok_or_else(|| not_pinned(&request.cid))
@@ -101,7 +101,7 @@ pub(super) fn place(
     let beside: BTreeSet<NodeId> = state
         .pins()
         .get(&spec.cid)
-        .map(|pin| pin.replicas.keys().copied().collect())
+        .map(|pin| pin.read().replicas.keys().copied().collect())
         .unwrap_or_default();
     let copies = usize::from(spec.replicas_max).saturating_sub(beside.len());
     let avoid = BTreeSet::new();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::dev::Request;
 use actix::{Actor, Addr, Handler, MailboxError, Message};
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture, Either, FutureExt};
 use tokio::time::Instant;
 
 use super::context::Ctx;
@@ -172,7 +172,7 @@ impl<A: Actor<Context = Ctx<A>>> ActorRef<A> {
         };
         let to = || node.path().to_string();
         match node.admit() {
-            Ok(ticket) => with_ticket(ticket, || addr.try_send(message))
+            Ok(ticket) => with_ticket(ticket, Instant::now(), || addr.try_send(message))
                 .map_err(|gone| TellError::Unavailable { to: to(), message: gone.into_inner() }),
             Err(Refusal::Full { capacity }) => {
                 Err(TellError::Overloaded { to: to(), capacity, message })
@@ -214,21 +214,23 @@ impl<A: Actor<Context = Ctx<A>>> ActorRef<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        let sent = self.post(message);
-        let until = Instant::now() + deadline;
-        async move {
-            let (request, to) = sent?;
-            match tokio::time::timeout_at(until, request).await {
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(MailboxError::Closed | MailboxError::Timeout)) => {
-                    Err(AskError::Interrupted { to: to.to_string() })
-                }
-                Err(_) => Err(AskError::Timeout { to: to.to_string(), after_ms: millis(deadline) }),
+        // One look at the clock for both: looking takes as long as the rest of the sending.
+        let now = Instant::now();
+        let (request, to) = match self.post(message, now) {
+            Ok(sent) => sent,
+            Err(refused) => return Either::Left(future::ready(Err(refused))),
+        };
+        let answer = tokio::time::timeout_at(now + deadline, request);
+        Either::Right(answer.map(move |answer| match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(MailboxError::Closed | MailboxError::Timeout)) => {
+                Err(AskError::Interrupted { to: to.to_string() })
             }
-        }
+            Err(_) => Err(AskError::Timeout { to: to.to_string(), after_ms: millis(deadline) }),
+        }))
     }
 
-    fn post<M>(&self, message: M) -> Result<(Request<A, M>, ActorPath), AskError>
+    fn post<M>(&self, message: M, now: Instant) -> Result<(Request<A, M>, ActorPath), AskError>
     where
         A: Handler<M>,
         M: Message + Send + 'static,
@@ -244,7 +246,7 @@ impl<A: Actor<Context = Ctx<A>>> ActorRef<A> {
             Ok(_) if !addr.connected() => Err(AskError::Unavailable { to: to() }),
             Ok(ticket) => {
                 #[expect(clippy::disallowed_methods, reason = "the gate has been passed")]
-                let request = with_ticket(ticket, || addr.send(message));
+                let request = with_ticket(ticket, now, || addr.send(message));
                 Ok((request, node.path().clone()))
             }
             Err(Refusal::Full { capacity }) => Err(AskError::Overloaded { to: to(), capacity }),

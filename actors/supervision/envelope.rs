@@ -14,14 +14,14 @@ use super::panics::current_path;
 use super::path::ActorPath;
 
 thread_local! {
-    /// The place in the queue for the message that is being sent. actix packs a message without
+    /// The place in the queue for the message that is being sent, and when that is. actix packs a message without
     /// context in the middle of its send, so this is handed over beside the arguments.
-    static POSTAGE: Cell<Option<Ticket>> = const { Cell::new(None) };
+    static POSTAGE: Cell<Option<(Ticket, Instant)>> = const { Cell::new(None) };
 }
 
 /// Sends through actix with a place in the queue. A place that wasn't used is given back.
-pub(crate) fn with_ticket<T>(ticket: Ticket, send: impl FnOnce() -> T) -> T {
-    POSTAGE.with(|postage| postage.set(Some(ticket)));
+pub(crate) fn with_ticket<T>(ticket: Ticket, now: Instant, send: impl FnOnce() -> T) -> T {
+    POSTAGE.with(|postage| postage.set(Some((ticket, now))));
     let sent = send();
     drop(POSTAGE.with(Cell::take));
     sent
@@ -52,13 +52,15 @@ where
 {
     fn handle(&mut self, actor: &mut A, ctx: &mut Ctx<A>) {
         ctx.count_handled();
-        let queued = self.queued_at.elapsed();
         let expired = self.is_expired();
         // Leave the queue before the handler runs: the depth is of those that wait.
-        self.ticket = None;
+        let node = match self.ticket.take() {
+            Some(ticket) => ticket.give_back(),
+            None => ctx.node().clone(),
+        };
         let Some(message) = self.message.take() else { return };
         if expired {
-            ctx.node().count_expired();
+            node.count_expired();
             return;
         }
         let name = std::any::type_name::<M>();
@@ -66,8 +68,7 @@ where
             parent: &self.span, "handle", actor = %ctx.path(), message = name
         );
         let _entered = span.enter();
-        let node = ctx.node().clone();
-        node.begin_message(name, Some(queued));
+        node.begin_message(name, Some(self.queued_at));
         let reply = self.reply.take();
         actor.handle(message, ctx).handle(ctx, reply);
         node.end_message();
@@ -80,11 +81,12 @@ impl<M: Message> Drop for Parcel<M> {
         if self.message.is_none() {
             return;
         }
+        let node = ticket.give_back();
         if self.is_expired() {
-            ticket.node().count_expired();
+            node.count_expired();
         } else {
             let from = self.from.take();
-            ticket.node().dead_letter(from, std::any::type_name::<M>(), DeadReason::Dropped);
+            node.dead_letter(from, std::any::type_name::<M>(), DeadReason::Dropped);
         }
     }
 }
@@ -96,13 +98,20 @@ where
     M::Result: Send,
 {
     fn pack(message: M, reply: Option<oneshot::Sender<M::Result>>) -> Envelope<A> {
+        let (ticket, queued_at) = match POSTAGE.with(Cell::take) {
+            Some((ticket, now)) => (Some(ticket), now),
+            None => (None, Instant::now()),
+        };
+        // It is only ever the parent of a span of this level.
+        let is_shown = tracing::level_enabled!(tracing::Level::DEBUG);
+        let span = if is_shown { tracing::Span::current() } else { tracing::Span::none() };
         Envelope::with_proxy(Box::new(Parcel {
             message: Some(message),
             reply,
-            ticket: POSTAGE.with(Cell::take),
+            ticket,
             from: current_path(),
-            queued_at: Instant::now(),
-            span: tracing::Span::current(),
+            queued_at,
+            span,
         }))
     }
 }

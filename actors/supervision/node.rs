@@ -116,17 +116,22 @@ pub(crate) enum Refusal {
 }
 
 /// A place in the queue, given back when dropped.
-pub(crate) struct Ticket(Arc<Node>);
+pub(crate) struct Ticket(Option<Arc<Node>>);
 
 impl Ticket {
-    pub(crate) fn node(&self) -> &Arc<Node> {
-        &self.0
+    /// Gives the place back; the node whose queue it was.
+    pub(crate) fn give_back(mut self) -> Arc<Node> {
+        let node = self.0.take().expect("only this and the drop take it, and both end the ticket");
+        node.leave_queue();
+        node
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.gate.depth.fetch_sub(1, Ordering::SeqCst);
+        if let Some(node) = self.0.take() {
+            node.leave_queue();
+        }
     }
 }
 
@@ -272,14 +277,21 @@ impl Node {
         });
         match taken {
             Ok(before) => {
-                self.gate.high_water.fetch_max(before + 1, Ordering::SeqCst);
-                Ok(Ticket(self.clone()))
+                // Nearly always there was a longer queue before; reading that is cheaper than writing it.
+                if self.gate.high_water.load(Ordering::SeqCst) <= before {
+                    self.gate.high_water.fetch_max(before + 1, Ordering::SeqCst);
+                }
+                Ok(Ticket(Some(self.clone())))
             }
             Err(_) => {
                 self.gate.rejected.fetch_add(1, Ordering::SeqCst);
                 Err(Refusal::Full { capacity })
             }
         }
+    }
+
+    fn leave_queue(&self) {
+        self.gate.depth.fetch_sub(1, Ordering::SeqCst);
     }
 
     pub(crate) fn count_expired(&self) {
@@ -306,18 +318,21 @@ impl Node {
 
     // Handlers.
 
-    pub(crate) fn begin_message(&self, message: &'static str, queued: Option<Duration>) {
+    /// A handler begins, for a message that was queued at a time.
+    pub(crate) fn begin_message(&self, message: &'static str, queued_at: Option<Instant>) {
+        let since = Instant::now();
         let mut figures = lock(&self.figures);
-        figures.current = Some(Handling { message, since: Instant::now() });
-        if let Some(queued) = queued {
-            figures.queue_wait.record(micros(queued));
+        figures.current = Some(Handling { message, since });
+        if let Some(queued_at) = queued_at {
+            figures.queue_wait.record(micros(since - queued_at));
         }
     }
 
     pub(crate) fn end_message(&self) {
+        let now = Instant::now();
         let mut figures = lock(&self.figures);
         let Some(Handling { message, since }) = figures.current.take() else { return };
-        let took = since.elapsed();
+        let took = now - since;
         figures.handled += 1;
         figures.handler.record(micros(took));
         if took > self.spec.handler_budget {

@@ -5,13 +5,15 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use ipfs_kit_core::restart::{Cause, ChildIx, Deadline, Exit, StopPurpose};
 use tokio::sync::mpsc;
 
+use super::bell::OnCall;
 use super::body::{Body, Step};
 #[cfg(any(test, feature = "chaos"))]
-use super::chaos::{inject, injected};
+use super::chaos::{Injection, inject, injected};
 use super::dead_letters::DeadReason;
 use super::node::{Node, short_type_name};
 use super::tree::{Change, State};
@@ -108,9 +110,8 @@ async fn live(
     }
     let mut remains = Remains::Keep;
     loop {
-        tokio::select! {
-            biased;
-            order = orders.recv() => match order {
+        match next_event(node, body, orders).await {
+            Event::Order(order) => match order {
                 Some(Order::Stop(purpose)) => {
                     if purpose == StopPurpose::Final {
                         remains = Remains::Nothing;
@@ -128,12 +129,12 @@ async fn live(
                     return (Exit::Failed(cause), Remains::Nothing);
                 }
             },
-            injection = injected(node) => match inject(injection, node, body) {
+            Event::Injection(injection) => match inject(injection, node, body) {
                 Some(Exit::Killed) => return (Exit::Killed, Remains::Nothing),
                 Some(exit) => return (exit, remains),
                 None => {}
             },
-            step = poll_fn(|task| body.poll(task)) => match step {
+            Event::Step(step) => match step {
                 Step::Exit(exit) => return (exit, remains),
                 Step::Ready => {
                     // It may have been asked to stop meanwhile.
@@ -148,6 +149,34 @@ async fn live(
             },
         }
     }
+}
+
+/// What happens to an incarnation.
+enum Event {
+    Order(Option<Order>),
+    Injection(Injection),
+    Step(Step),
+}
+
+/// Runs the incarnation until something happens. Orders go first; but there are few of them, and the child is
+/// polled for every message.
+async fn next_event(
+    node: &Arc<Node>,
+    body: &mut dyn Body,
+    orders: &mut mpsc::Receiver<Order>,
+) -> Event {
+    let mut from_outside = OnCall::new(async {
+        tokio::select! {
+            biased;
+            order = orders.recv() => Event::Order(order),
+            injection = injected(node) => Event::Injection(injection),
+        }
+    });
+    poll_fn(|task| match from_outside.poll(task) {
+        Poll::Ready(event) => Poll::Ready(event),
+        Poll::Pending => body.poll(task).map(Event::Step),
+    })
+    .await
 }
 
 /// The crash report, for the log and the tree.
@@ -169,11 +198,14 @@ fn record(node: &Arc<Node>, exit: &Exit, in_flight: Option<&'static str>) {
 
 /// Without test verbs nothing is ever injected.
 #[cfg(not(any(test, feature = "chaos")))]
-async fn injected(_node: &Arc<Node>) -> std::convert::Infallible {
+type Injection = std::convert::Infallible;
+
+#[cfg(not(any(test, feature = "chaos")))]
+async fn injected(_node: &Arc<Node>) -> Injection {
     std::future::pending().await
 }
 
 #[cfg(not(any(test, feature = "chaos")))]
-fn inject(never: std::convert::Infallible, _: &Arc<Node>, _: &mut dyn Body) -> Option<Exit> {
+fn inject(never: Injection, _: &Arc<Node>, _: &mut dyn Body) -> Option<Exit> {
     match never {}
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipfs_kit_content::walk::{DagWalk, LeafMemory};
 use ipfs_kit_core::id::{Cid, NodeId};
 use ipfs_kit_core::invariant::{self, Violation};
-use ipfs_kit_core::pin::ReplicaState;
+use ipfs_kit_core::pin::{ReplicaState, SharedPin};
 use ipfs_kit_core::state::ClusterState;
 use ipfs_kit_store::blocks::{BlockStore, Key};
 
@@ -69,8 +69,8 @@ fn admissions(cluster: &Cluster, state: &ClusterState) -> Vec<Violation> {
 /// PIN-5 on the disk itself: every block of a copy that is committed as durable can be read there.
 fn copies(name: &str, node: NodeId, blocks: &BlockStore, state: &ClusterState) -> Vec<Violation> {
     let mut found = Vec::new();
-    for cid in state.holdings(node) {
-        let replica = state.pins().get(cid).and_then(|pin| pin.replicas.get(&node));
+    for pin in state.holdings(node).map(SharedPin::read) {
+        let (cid, replica) = (&pin.spec.cid, pin.replicas.get(&node));
         if replica.is_none_or(|replica| replica.state != ReplicaState::Pinned) {
             continue;
         }

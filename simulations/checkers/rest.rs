@@ -70,7 +70,7 @@ fn settled(leader: &crate::cluster::node::Handle) -> Result<(), String> {
         let violation = invariant::check_rest(state).into_iter().next()?;
         let pins =
             state.pins().iter().filter(|(cid, _)| violation.detail.contains(&cid.to_string()));
-        let pins: Vec<String> = pins.map(|(_, pin)| describe(pin)).collect();
+        let pins: Vec<String> = pins.map(|(_, pin)| describe(&pin.read())).collect();
         Some(format!("{violation} ({})", pins.join("; ")))
     });
     missing.flatten().map_or(Ok(()), Err)

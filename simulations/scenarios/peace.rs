@@ -55,7 +55,7 @@ fn pinned(stage: &Stage) -> Result<Vec<Cid>, Broken> {
     let cluster = stage.cluster.borrow();
     let (_, leader) =
         cluster.leader().ok_or_else(|| Broken::new("LIVE-1", "nobody leads".into()))?;
-    Ok(leader.state(|state| state.pins().keys().cloned().collect()).unwrap_or_default())
+    Ok(leader.state(|state| state.pins().keys().collect()).unwrap_or_default())
 }
 
 /// Ends everything that was wrong, and starts whatever is down.

@@ -123,7 +123,7 @@ pub async fn add(stage: &mut Stage, at: HostId, number: u64) -> Result<Cid, Brok
 fn copies(cluster: &Cluster, cid: &Cid, without: Option<NodeId>) -> Result<Vec<NodeId>, String> {
     let (_, leader) = cluster.leader().ok_or("nobody leads")?;
     let copies = leader.state(|state| {
-        let pin = state.pins().get(cid)?;
+        let pin = state.pins().get(cid)?.read();
         let is_there = |node: &NodeId| {
             Some(*node) != without && state.members().get(node).is_some_and(|m| m.is_present())
         };

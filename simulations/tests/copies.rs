@@ -161,7 +161,7 @@ fn holder(cluster: &Cluster, cid: &Cid) -> HostId {
 fn holders(cluster: &Cluster, cid: &Cid) -> BTreeSet<NodeId> {
     let (_, leader) = cluster.leader().expect("a cluster at rest has a leader");
     let holders = leader.state(|state| {
-        let replicas = &state.pins()[cid].replicas;
+        let replicas = state.pins()[cid].read().replicas;
         let pinned = replicas.iter().filter(|(_, replica)| replica.state == ReplicaState::Pinned);
         pinned.map(|(node, _)| *node).collect()
     });

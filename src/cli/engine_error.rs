@@ -161,6 +161,7 @@ fn folder_hint(error: &FolderError, folder: &str) -> (&'static str, Option<Strin
         FolderError::Newer { .. } => {
             ("E_VERSION", Some("use the program that wrote it, or a newer one".into()))
         }
+        FolderError::Older { .. } => ("E_VERSION", Some("use the program that wrote it".into())),
         FolderError::BadVersion => ("E_CORRUPT", None),
         FolderError::Disk(_) => ("E_STORE", Some(WRITABLE.into())),
     }

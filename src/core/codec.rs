@@ -32,7 +32,10 @@ pub enum Kind {
 }
 
 /// The version that this build writes; every older one that it reads is listed in [`open`].
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+/// The oldest version that this build reads. In version 1 a pin inside of something else was not encoded by
+/// itself; no release wrote it.
+const OLDEST: u8 = 2;
 
 /// Why bytes could not be read. Nothing was changed; the same bytes fail again.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,14 @@ pub enum Error {
     /// Written by a newer program.
     #[error("{kind:?} has version {found}, this program reads up to {VERSION}; upgrade it")]
     NewerVersion {
+        /// What was expected.
+        kind: Kind,
+        /// The version found.
+        found: u8,
+    },
+    /// Written by a program of before the first release.
+    #[error("{kind:?} has version {found}, this program reads {OLDEST} and later")]
+    OlderVersion {
         /// What was expected.
         kind: Kind,
         /// The version found.
@@ -90,13 +101,6 @@ pub fn seal_sized<T: Serialize>(kind: Kind, value: &T, len_bytes: usize) -> Vec<
     seal_into(Vec::with_capacity(len_bytes), kind, value)
 }
 
-/// [`seal`] behind bytes of the caller's.
-pub(crate) fn seal_behind<T: Serialize>(prefix: &[u8], kind: Kind, value: &T) -> Vec<u8> {
-    let mut out = Vec::with_capacity(SEALED_BYTES);
-    out.extend_from_slice(prefix);
-    seal_into(out, kind, value)
-}
-
 fn seal_into<T: Serialize>(mut out: Vec<u8>, kind: Kind, value: &T) -> Vec<u8> {
     out.extend_from_slice(&[kind as u8, VERSION]);
     bincode::serde::encode_into_std_write(value, &mut out, config())
@@ -122,6 +126,9 @@ pub fn open<T: DeserializeOwned>(kind: Kind, bytes: &[u8], limit_bytes: usize) -
     if *version == 0 {
         return Err(malformed("version 0 was never written".into()));
     }
+    if *version < OLDEST {
+        return Err(Error::OlderVersion { kind, found: *version });
+    }
     let (value, used) =
         bincode::serde::decode_from_slice(body, config().with_limit::<MEMORY_MAX>())
             .map_err(|error| malformed(error.to_string()))?;
@@ -129,6 +136,13 @@ pub fn open<T: DeserializeOwned>(kind: Kind, bytes: &[u8], limit_bytes: usize) -
         return Err(malformed(format!("{} bytes after the value", body.len() - used)));
     }
     Ok(value)
+}
+
+/// The byte string with which a sealed value begins, so that it can be found by that without being decoded.
+/// `None` if it is cut, or longer than 250 bytes.
+pub(crate) fn first_bytes(sealed: &[u8]) -> Option<&[u8]> {
+    let [_, _, len @ 0..=250, rest @ ..] = sealed else { return None };
+    rest.get(..usize::from(*len))
 }
 
 /// What one decode may allocate: lying length prefixes stop here whatever the caller's limit.

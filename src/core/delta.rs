@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Kind};
 use crate::id::{Cid, NodeId};
 use crate::member::Member;
-use crate::pin::{Pin, ReplicaState, SharedPin};
+use crate::pin::SharedPin;
 
 /// Sum of all items' hashes modulo 2^256: order does not matter, and an item is taken out by subtraction.
 /// (Multiset hashing by addition: Clarke et al., ASIACRYPT 2003.)
@@ -15,16 +15,17 @@ pub struct SetHash([u64; 4]);
 impl SetHash {
     /// Hash of one item. `None`, the absent item, is zero.
     pub fn of_member(member: Option<&Member>) -> Self {
-        member.map_or(Self::default(), |member| Self::of(1, member))
+        member.map_or(Self::default(), |member| Self::of(1, &codec::seal(Kind::Item, member)))
     }
 
     /// Hash of one item. `None`, the absent item, is zero.
-    pub fn of_pin(pin: Option<&Pin>) -> Self {
-        pin.map_or(Self::default(), |pin| Self::of(2, pin))
+    pub fn of_pin(pin: Option<&SharedPin>) -> Self {
+        pin.map_or(Self::default(), |pin| Self::of(2, pin.as_bytes()))
     }
 
-    fn of<T: Serialize>(table: u8, item: &T) -> Self {
-        let digest = blake3::hash(&codec::seal_behind(&[table], Kind::Item, item));
+    fn of(table: u8, item: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        let digest = hasher.update(&[table]).update(item).finalize();
         let mut words = [0u64; 4];
         for (word, bytes) in words.iter_mut().zip(digest.as_bytes().chunks_exact(8)) {
             *word = u64::from_le_bytes(bytes.try_into().expect("chunks of eight"));
@@ -78,7 +79,7 @@ pub enum Change {
         /// Hash of what stood there.
         old: SetHash,
         /// What stands there now.
-        new: Option<Member>,
+        new: Option<Box<Member>>,
     },
     /// A pin came, changed or went.
     Pin {
@@ -100,18 +101,7 @@ impl Change {
         match self {
             Self::Member { new, .. } => 2 * NUMBER + HASH + codec::seal(Kind::Item, new).len(),
             Self::Pin { cid, new, .. } => {
-                let pin = new.as_deref().map_or(0, |pin| {
-                    let text = |text: &str| NUMBER + text.len();
-                    let metadata = &pin.spec.metadata;
-                    let metadata = metadata.iter().map(|(key, value)| text(key) + text(value));
-                    let replicas = pin.replicas.values().map(|replica| match &replica.state {
-                        ReplicaState::Failed { reason } => 3 * NUMBER + text(reason),
-                        _ => 3 * NUMBER,
-                    });
-                    let spec = NUMBER + pin.spec.cid.as_bytes().len() + text(&pin.spec.name);
-                    // Ten numbers, three of them behind a tag, and two lengths.
-                    spec + metadata.sum::<usize>() + replicas.sum::<usize>() + 15 * NUMBER
-                });
+                let pin = new.as_ref().map_or(0, |pin| NUMBER + pin.as_bytes().len());
                 3 * NUMBER + cid.as_bytes().len() + HASH + pin
             }
         }
@@ -120,8 +110,8 @@ impl Change {
     /// The set hash after this change.
     pub fn fold(&self, hash: SetHash) -> SetHash {
         match self {
-            Self::Member { old, new, .. } => hash.replace(*old, SetHash::of_member(new.as_ref())),
-            Self::Pin { old, new, .. } => hash.replace(*old, SetHash::of_pin(new.as_deref())),
+            Self::Member { old, new, .. } => hash.replace(*old, SetHash::of_member(new.as_deref())),
+            Self::Pin { old, new, .. } => hash.replace(*old, SetHash::of_pin(new.as_ref())),
         }
     }
 }

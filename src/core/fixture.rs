@@ -102,7 +102,7 @@ impl World {
     /// A holder's word about its current assignment.
     pub fn report(&mut self, n: u64, node: u64, state: ReplicaState) -> Applied {
         let node = NodeId(node);
-        let granted = self.state.pins()[&cid(n)].replicas[&node].granted;
+        let granted = self.state.pins()[&cid(n)].read().replicas[&node].granted;
         let items = vec![ReplicaReport { cid: cid(n), granted, state }];
         self.run_at(0, Op::Report { node, items })
     }

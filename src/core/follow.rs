@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::delta::{Beacon, Change, Delta, SetHash};
 use crate::id::{Cid, NodeId, PeerKey};
 use crate::member::Member;
-use crate::pin::{Pin, SharedPin};
+use crate::pin::SharedPin;
 use crate::state::ClusterState;
 
 /// Which pins a follower keeps.
@@ -24,9 +24,9 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn keeps(self, pin: &Pin) -> bool {
+    fn keeps(self, pin: &SharedPin) -> bool {
         match self {
-            Self::Holder(node) => pin.replicas.contains_key(&node),
+            Self::Holder(node) => pin.read().replicas.contains_key(&node),
             Self::MembersOnly => false,
         }
     }
@@ -121,10 +121,9 @@ impl View {
     pub fn of(state: &ClusterState, scope: Scope) -> Self {
         let pins = match scope {
             Scope::MembersOnly => BTreeMap::new(),
-            Scope::Holder(node) => state
-                .holdings_after(node, None)
-                .map(|held| (held.pin().spec.cid.clone(), held.pin().clone()))
-                .collect(),
+            Scope::Holder(node) => {
+                state.holdings(node).map(|pin| (pin.cid(), pin.clone())).collect()
+            }
         };
         Self {
             scope,
@@ -187,7 +186,7 @@ impl View {
     fn take(&mut self, change: &Change) {
         match change {
             Change::Member { node, new: Some(member), .. } => {
-                self.members.insert(*node, member.clone());
+                self.members.insert(*node, Member::clone(member));
             }
             Change::Member { node, new: None, .. } => {
                 self.members.remove(node);

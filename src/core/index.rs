@@ -38,16 +38,16 @@ pub struct Index {
 
 impl Index {
     /// The index of these pins.
-    pub fn of<'a>(pins: impl IntoIterator<Item = &'a Pin>) -> Self {
+    pub fn of(pins: impl IntoIterator<Item = Pin>) -> Self {
         let mut index = Self::default();
-        pins.into_iter().for_each(|pin| index.put(pin));
+        pins.into_iter().for_each(|pin| index.put(&pin));
         index
     }
 
     /// Follows a change; changes of members are none of its business.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::Pin { new: Some(pin), .. } => self.put(pin),
+            Change::Pin { new: Some(pin), .. } => self.put(&pin.read()),
             Change::Pin { cid, new: None, .. } => self.remove(cid),
             Change::Member { .. } => {}
         }
@@ -113,16 +113,17 @@ pub fn find_among(
     let after = request.after.as_deref().map(read_mark).transpose()?.map(|(_, cid)| cid);
     let limit = request.limit.unwrap_or(PAGE_DEFAULT).clamp(1, limits::PAGE_MAX);
     let mut items = Vec::new();
-    let mut last: Option<&Pin> = None;
-    for (scanned, (_, pin)) in state.pins_after(after.as_ref()).enumerate() {
+    let mut last: Option<Pin> = None;
+    for (scanned, pin) in state.pins_after(after.as_ref()).enumerate() {
         if items.len() == limit || scanned == SCAN_MAX {
             let next = last.map(|pin| mark(&pin.spec.name, &pin.spec.cid));
             return Ok(IndexPage { items, next });
         }
-        last = Some(pin);
+        let pin = pin.read();
         if contains(&pin.spec.name, &request.name) {
-            items.push(entry(&pin.spec.name, &pin.spec.cid, &Record::of(pin)));
+            items.push(entry(&pin.spec.name, &pin.spec.cid, &Record::of(&pin)));
         }
+        last = Some(pin);
     }
     Ok(IndexPage { items, next: None })
 }

@@ -11,8 +11,8 @@ use crate::follow::View;
 use crate::id::{Cid, NodeId, PeerKey, TokenId};
 use crate::limits;
 use crate::member::{Liveness, Member, RaftStanding, Role};
-use crate::pin::{Pin, ReplicaState};
-use crate::state::{ClusterState, Held};
+use crate::pin::{Pin, ReplicaState, SharedPin};
+use crate::state::ClusterState;
 
 /// A promise of the cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +91,8 @@ pub fn check_rest(state: &ClusterState) -> Found {
     let members = state.members();
     let stays = |member: &Member| member.liveness == Liveness::Alive && member.may_hold();
     let capacity = members.values().filter(|member| stays(member)).count();
-    for (cid, pin) in state.pins() {
+    for (cid, pin) in state.pins().iter() {
+        let pin = pin.read();
         let live = pin.pinned_on().filter(|node| members.get(node).is_some_and(stays)).count();
         // Fewer members than copies wanted is no fault of the cluster.
         let min = usize::from(pin.spec.replicas_min).min(capacity);
@@ -156,9 +157,9 @@ pub fn check_holder(state: &ClusterState, node: NodeId, complete: &BTreeSet<Cid>
     let durable = |pin: &Pin| {
         pin.replicas.get(&node).is_some_and(|replica| replica.state == ReplicaState::Pinned)
     };
-    for cid in state.holdings(node) {
-        let claimed = state.pins().get(cid).is_some_and(|pin| durable(pin));
-        expect(&mut found, PIN_5, !claimed || complete.contains(cid), || {
+    for pin in state.holdings(node) {
+        let cid = pin.cid();
+        expect(&mut found, PIN_5, !durable(&pin.read()) || complete.contains(&cid), || {
             format!("{cid} is committed as durable on {node}, which does not have it")
         });
     }
@@ -178,21 +179,21 @@ pub fn check_view(name: &str, view: &View, state: &ClusterState) -> Found {
 }
 
 fn check_derived(state: &ClusterState, found: &mut Found) {
-    let mut holdings: BTreeMap<NodeId, BTreeSet<Held>> = BTreeMap::new();
+    let mut holdings: BTreeMap<NodeId, BTreeSet<Cid>> = BTreeMap::new();
     let mut expiries = BTreeSet::new();
-    for (cid, pin) in &state.pins {
-        expect(found, STATE_1, pin.spec.cid == *cid, || format!("{cid} is kept as another pin"));
-        for (node, replica) in pin.replicas.iter() {
-            holdings.entry(*node).or_default().insert(Held::of(replica, pin));
+    for (cid, pin) in state.pins.iter() {
+        let pin = pin.read();
+        expect(found, STATE_1, state.pins.contains_key(&cid), || format!("{cid} is not found"));
+        for node in pin.replicas.keys() {
+            holdings.entry(*node).or_default().insert(cid.clone());
         }
-        expiries.extend(pin.spec.expires_ms.map(|at_ms| (at_ms, cid.clone())));
+        expiries.extend(pin.spec.expires_ms.map(|at_ms| (at_ms, cid)));
     }
-    expect(found, STATE_1, state.holdings == holdings, || "what members hold differs".into());
-    let is_stale = |held: &&Held| state.pins.get(&held.pin().spec.cid) != Some(held.pin());
-    if let Some(stale) = state.holdings.values().flatten().find(is_stale) {
-        let cid = &stale.pin().spec.cid;
-        expect(found, STATE_1, false, || format!("{cid} is held as it was before"));
-    }
+    let noted = |node| state.holdings(node).map(SharedPin::cid).collect::<BTreeSet<Cid>>();
+    let noted: BTreeMap<_, _> = state.holders().map(|node| (node, noted(node))).collect();
+    expect(found, STATE_1, noted == holdings, || "what members hold differs".into());
+    let count = |(node, held): (&NodeId, &BTreeSet<Cid>)| state.holding_count(*node) == held.len();
+    expect(found, STATE_1, holdings.iter().all(count), || "how much members hold differs".into());
     expect(found, STATE_1, state.expiries == expiries, || "the ends of pins differ".into());
 }
 
@@ -215,7 +216,8 @@ fn check_bounds(state: &ClusterState, found: &mut Found) {
     for window in state.windows.values() {
         within("requests remembered", window.outcomes.len(), limits::DEDUP_WINDOW as usize);
     }
-    for (cid, pin) in &state.pins {
+    for (cid, pin) in state.pins.iter() {
+        let pin = pin.read();
         within("holders of a pin", pin.replicas.len(), limits::ALLOCATIONS_MAX);
         within("metadata entries of a pin", pin.spec.metadata.len(), limits::PIN_METADATA_MAX);
         if let Err(refusal) = crate::state::check_pin(&pin.spec, &[]) {

@@ -60,6 +60,8 @@ pub const REPLICAS_MAX: u16 = 64;
 pub const ALLOCATIONS_MAX: usize = 128;
 /// Longest reason of a failed replica that is replicated.
 pub const REASON_LEN_BYTES_MAX: usize = 256;
+/// Largest encoded pin.
+pub const PIN_BYTES_MAX: usize = 128 * KIB;
 
 /// Requests of one client that are remembered for deduplication; an item that a request was refused for
 /// counts like a request.
@@ -89,5 +91,8 @@ const _: () = {
     assert!(BLOCKS_ANSWER_BYTES_MAX + BLOCK_BYTES_MAX < RESPONSE_BYTES_MAX);
     assert!(GOSSIP_BYTES_MAX < REQUEST_BYTES_MAX);
     assert!(REPLICAS_MAX as usize <= ALLOCATIONS_MAX);
+    const METADATA_BYTES_MAX: usize = PIN_METADATA_MAX * 2 * (PIN_METADATA_LEN_BYTES_MAX + 9);
+    const COPIES_BYTES_MAX: usize = ALLOCATIONS_MAX * (REASON_LEN_BYTES_MAX + 4 * 9);
+    assert!(METADATA_BYTES_MAX + COPIES_BYTES_MAX + KIB < PIN_BYTES_MAX);
     assert!((PIN_MANY_MAX as u64) < DEDUP_WINDOW);
 };

@@ -1,17 +1,17 @@
 //! Pins: what the cluster has promised to keep, and who keeps it.
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
-use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::id::{Cid, NodeId};
 use crate::limits;
 
 mod replicas;
+mod shared;
 
 pub use replicas::Replicas;
+pub use shared::SharedPin;
 
 /// What a root is, as far as the adder knew.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
@@ -111,43 +111,6 @@ pub struct Pin {
     /// Who holds it or should, by member; a member that is gone for good may stand here until the
     /// planner has replaced it.
     pub replicas: Replicas,
-}
-
-/// A pin in the state, in a view and in the changes between: one copy in memory.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SharedPin(Arc<Pin>);
-
-impl SharedPin {
-    /// For changing it; others keep what they have.
-    pub fn edit(&mut self) -> &mut Pin {
-        Arc::make_mut(&mut self.0)
-    }
-}
-
-impl From<Pin> for SharedPin {
-    fn from(pin: Pin) -> Self {
-        Self(Arc::new(pin))
-    }
-}
-
-impl Deref for SharedPin {
-    type Target = Pin;
-
-    fn deref(&self) -> &Pin {
-        &self.0
-    }
-}
-
-impl Serialize for SharedPin {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for SharedPin {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Pin::deserialize(deserializer).map(Self::from)
-    }
 }
 
 impl Pin {

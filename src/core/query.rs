@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::{Cid, NodeId, PeerKey};
+use crate::id::{NodeId, PeerKey};
 use crate::limits;
 use crate::member::Member;
 use crate::ops::{
     NodeInfo, PinInfo, PinLsRequest, PinPage, PinStatusKind, ReplicaInfo, TokenInfo, TokenList,
 };
-use crate::pin::{Pin, Replica, ReplicaState};
+use crate::pin::{Pin, Replica, ReplicaState, SharedPin};
 use crate::state::ClusterState;
 
 /// Items in a page when the caller does not say.
@@ -64,14 +64,15 @@ pub fn pin_page(state: &ClusterState, request: &PinLsRequest) -> PinPage {
     let limit = request.limit.unwrap_or(PAGE_DEFAULT).clamp(1, limits::PAGE_MAX);
     let part = request.name.as_deref().unwrap_or_default();
     let mut items = Vec::new();
-    let mut last: Option<&Cid> = None;
-    for (scanned, (cid, pin)) in state.pins_after(request.after.as_ref()).enumerate() {
+    let mut last: Option<&SharedPin> = None;
+    for (scanned, pin) in state.pins_after(request.after.as_ref()).enumerate() {
         if items.len() == limit || scanned == SCAN_MAX {
-            return PinPage { items, next: last.cloned() };
+            return PinPage { items, next: last.map(SharedPin::cid) };
         }
-        last = Some(cid);
+        last = Some(pin);
+        let pin = pin.read();
         if pin.spec.name.contains(part) {
-            items.push(pin_info(pin, state.members()));
+            items.push(pin_info(&pin, state.members()));
         }
     }
     PinPage { items, next: None }

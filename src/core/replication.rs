@@ -17,7 +17,7 @@ use crate::command::Op;
 use crate::delta::Change;
 use crate::id::{Cid, NodeId};
 use crate::member::{Liveness, RaftStanding};
-use crate::pin::Pin;
+use crate::pin::{Pin, SharedPin};
 use crate::placement::Fleet;
 use crate::state::ClusterState;
 
@@ -191,7 +191,7 @@ impl Planner {
     fn examine(&mut self, now_ms: u64, state: &ClusterState, cid: &Cid, out: &mut Vec<Effect>) {
         self.repairs.remove(cid);
         self.tidies.remove(cid);
-        let Some(pin) = state.pins().get(cid) else {
+        let Some(pin) = state.pins().get(cid).map(SharedPin::read) else {
             self.proposed.remove(cid);
             self.repairing.remove(cid);
             self.retries.remove(cid);
@@ -203,7 +203,7 @@ impl Planner {
             return;
         }
         self.proposed.remove(cid);
-        let census = Census::of(pin, state.members());
+        let census = Census::of(&pin, state.members());
         if census.waiting.is_empty() {
             self.repairing.remove(cid);
         }
@@ -216,7 +216,7 @@ impl Planner {
             self.clear_concern(cid, out);
         }
         if census.missing() > 0 {
-            self.repairs.insert(cid, census.urgency(pin));
+            self.repairs.insert(cid, census.urgency(&pin));
         } else if census.is_untidy(now_ms, self.config.trim_settle_ms) {
             self.tidies.insert(cid, ());
         }
@@ -267,9 +267,9 @@ impl Planner {
                 return;
             }
             let Some(cid) = self.repairs.pop() else { return };
-            let Some(pin) = state.pins().get(&cid) else { continue };
+            let Some(pin) = state.pins().get(&cid).map(SharedPin::read) else { continue };
             let fleet = fleet.get_or_insert_with(|| Fleet::of(state));
-            self.repair_one(now_ms, state, pin, fleet, out);
+            self.repair_one(now_ms, state, &pin, fleet, out);
         }
     }
 
@@ -331,12 +331,12 @@ impl Planner {
                 return;
             }
             let Some(cid) = self.tidies.pop() else { return };
-            let Some(pin) = state.pins().get(&cid) else { continue };
+            let Some(pin) = state.pins().get(&cid).map(SharedPin::read) else { continue };
             let fleet = fleet.get_or_insert_with(|| Fleet::of(state));
-            let census = Census::of(pin, state.members());
+            let census = Census::of(&pin, state.members());
             let settle_ms = self.config.trim_settle_ms;
-            let plan = plan(pin, &census, fleet, Effort::First, now_ms, settle_ms);
-            self.propose(now_ms, pin, plan, out);
+            let plan = plan(&pin, &census, fleet, Effort::First, now_ms, settle_ms);
+            self.propose(now_ms, &pin, plan, out);
         }
     }
 

@@ -4,7 +4,6 @@
 //! outcome, never a panic and never a clock, a random number or a port.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,13 +16,15 @@ use crate::pin::SharedPin;
 mod apply;
 mod held;
 mod persist;
+mod pins;
 #[cfg(test)]
 mod tests;
 mod window;
 
 pub use apply::{Standing, check_pin};
-pub use held::Held;
+pub(crate) use held::Holdings;
 pub use persist::{LoadError, Loader};
+pub use pins::{Pins, Slot};
 
 /// A join token as the masters know it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -61,11 +62,11 @@ pub struct ClusterState {
     pub(crate) members: BTreeMap<NodeId, Member>,
     pub(crate) removed: BTreeMap<PeerKey, NodeId>,
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
-    pub(crate) pins: BTreeMap<Cid, SharedPin>,
+    pub(crate) pins: Pins,
     pub(crate) windows: BTreeMap<NodeId, Window>,
     pub(crate) hash: SetHash,
     /// Derived: what each member is asked to hold.
-    pub(crate) holdings: BTreeMap<NodeId, BTreeSet<Held>>,
+    pub(crate) holdings: BTreeMap<NodeId, Holdings>,
     /// Derived: pins by their end.
     pub(crate) expiries: BTreeSet<(u64, Cid)>,
 }
@@ -121,36 +122,34 @@ impl ClusterState {
     }
 
     /// All pins by root.
-    pub fn pins(&self) -> &BTreeMap<Cid, SharedPin> {
+    pub fn pins(&self) -> &Pins {
         &self.pins
     }
 
     /// What a member is asked to hold.
-    pub fn holdings(&self, node: NodeId) -> impl Iterator<Item = &Cid> {
-        self.holdings.get(&node).into_iter().flatten().map(|held| &held.pin().spec.cid)
+    pub fn holdings(&self, node: NodeId) -> impl Iterator<Item = &SharedPin> {
+        self.holdings_after(node, None).map(|(_, pin)| pin)
     }
 
     /// How many pins a member is asked to hold.
     pub fn holding_count(&self, node: NodeId) -> usize {
-        self.holdings.get(&node).map_or(0, BTreeSet::len)
+        self.holdings.get(&node).map_or(0, Holdings::len)
     }
 
-    /// What a member is asked to hold, in the order in which it was asked, after some point: for scans in
-    /// bounded slices.
-    pub fn holdings_after<'a>(
-        &'a self,
+    /// What a member is asked to hold behind some point, in an order that stays: for scans in bounded slices.
+    /// What is asked of it meanwhile may come at any place.
+    pub fn holdings_after(
+        &self,
         node: NodeId,
-        after: Option<&'a Held>,
-    ) -> impl Iterator<Item = &'a Held> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        after: Option<Slot>,
+    ) -> impl Iterator<Item = (Slot, &SharedPin)> {
         let held = self.holdings.get(&node);
-        held.into_iter().flat_map(move |held| held.range((from, Bound::Unbounded)))
+        held.into_iter().flat_map(move |held| held.after(&self.pins, after))
     }
 
-    /// All pins after a root: for scans and pages.
-    pub fn pins_after(&self, after: Option<&Cid>) -> impl Iterator<Item = (&Cid, &SharedPin)> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.pins.range((from, Bound::Unbounded))
+    /// All pins behind a root, in the order of the roots: for scans and pages.
+    pub fn pins_after(&self, after: Option<&Cid>) -> impl Iterator<Item = &SharedPin> {
+        self.pins.after(after)
     }
 
     /// Members with something assigned, including some that are gone for good.

@@ -176,7 +176,7 @@ pub static CODES: &[Code] = &[
     later(code("E_UPLOAD", Class::Failure, "the node stopped taking an upload")),
     code("E_USAGE", Class::Usage, "the request is not valid"),
     code("E_VERIFY", Class::Failure, "what came back differs from what was added"),
-    code("E_VERSION", Class::Conflict, "written by a newer version of this program"),
+    code("E_VERSION", Class::Conflict, "written by another version of this program"),
 ];
 
 /// The class of a code; one that we don't know is a plain failure.

@@ -2,12 +2,13 @@
 //!
 //! Sending a file over the API copies each of its bytes four times more than hashing and storing it needs.
 //! So a client asks for an *offer* (`POST /handover`): the path of a unix socket in the node's folder and a
-//! ticket. It connects there, shows the ticket, hears [`WELCOME`], and names the ticket in the header
-//! [`wire::TICKET_HEADER`] of its upload. Where the archive has an entry of type
-//! [`super::tarball::EntryKind::Handed`], the client sends the size in 8 bytes (little endian) together with
-//! the open file, and hears what became of it: an [`Outcome`]. A client that can't connect, because the node
-//! is another machine's or another user's, sends its bytes as ever: the ticket proves that both ends of the
-//! socket are those of the API, and being able to open a file proves that the client may read it.
+//! ticket. It connects there, shows the ticket, hears a byte of welcome, and names the ticket in the header
+//! [`TICKET_HEADER`](super::wire::TICKET_HEADER) of its upload. Where the archive has an entry of type
+//! [`EntryKind::Handed`](super::tarball::EntryKind::Handed), the client sends the size in 8 bytes (little
+//! endian) together with the open file, and hears what became of it: an [`Outcome`]. A client that can't
+//! connect, because the node is another machine's or another user's, sends its bytes as ever: the ticket
+//! proves that both ends of the socket are those of the API, and being able to open a file proves that the
+//! client may read it.
 
 use std::collections::VecDeque;
 use std::fs::{self, Permissions};

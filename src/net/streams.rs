@@ -42,7 +42,7 @@ impl Proto {
 
 /// Version of everything that members say to each other: the number in every protocol's name. Members of
 /// different versions don't understand each other.
-pub const WIRE_VERSION: u32 = 1;
+pub const WIRE_VERSION: u32 = 2;
 
 /// The wire names of one cluster's protocols.
 #[derive(Clone)]

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use crate::disk::{Disk, DiskError, DiskErrorKind, DiskLock};
 use crate::files::{FileError, TEMPORARY, read_bounded, write_atomic};
 
-/// The format this program writes. A folder of an older one is migrated by its opener.
-pub const FOLDER_VERSION: u32 = 1;
+/// The format this program writes. A folder of an older one that is read is migrated by its opener.
+pub const FOLDER_VERSION: u32 = 2;
+/// The oldest format this program reads. In format 1 pins were encoded otherwise; no release wrote it.
+const OLDEST_VERSION: u32 = 2;
 
 const VERSION_FILE: &str = "version";
 const LOCK_FILE: &str = "lock";
@@ -20,12 +22,20 @@ const MAX_VERSION_BYTES: u64 = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// A newer program wrote it. It was not touched; use that program.
-    #[error("the folder has format {found}, newer than {supported}; it was left untouched")]
+    #[error("the folder has format version {found}, newer than {supported}; it was left untouched")]
     Newer {
         /// The folder's format.
         found: u32,
         /// The newest format this program knows.
         supported: u32,
+    },
+    /// A program of before the first release wrote it. It was not touched; use that program.
+    #[error("the folder has format version {found}, older than {oldest}; it was left untouched")]
+    Older {
+        /// The folder's format.
+        found: u32,
+        /// The oldest format this program reads.
+        oldest: u32,
     },
     /// It holds other files and no version. It was not touched; choose another folder.
     #[error("the folder is not empty and not a node's folder (it holds {found})")]
@@ -136,6 +146,9 @@ fn check(disk: &dyn Disk, expect: Expect) -> Result<Option<u32>, FolderError> {
         .ok_or(FolderError::BadVersion)?;
     if version > FOLDER_VERSION {
         return Err(FolderError::Newer { found: version, supported: FOLDER_VERSION });
+    }
+    if version < OLDEST_VERSION {
+        return Err(FolderError::Older { found: version, oldest: OLDEST_VERSION });
     }
     if expect == Expect::New {
         return Err(FolderError::Exists);

@@ -30,7 +30,8 @@ fn long(index: u64, len_bytes: usize) -> AppliedEntry {
         joined_index: 1,
         since_ms: 0,
     };
-    let change = Change::Member { node: member.id, old: SetHash::default(), new: Some(member) };
+    let change =
+        Change::Member { node: member.id, old: SetHash::default(), new: Some(Box::new(member)) };
     AppliedEntry { changes: vec![change], ..entry(index) }
 }
 

@@ -19,15 +19,17 @@ fn a_sealed_value_opens_only_as_what_it_is() {
 }
 
 #[test]
-fn a_newer_version_is_named_as_such() {
+fn a_newer_version_is_named_as_such_and_one_too_old_likewise() {
     let mut bytes = seal(Kind::Record, &1u8);
     bytes[1] = VERSION + 1;
     assert!(matches!(open::<u8>(Kind::Record, &bytes, 100), Err(Error::NewerVersion { .. })));
+    bytes[1] = OLDEST - 1;
+    assert!(matches!(open::<u8>(Kind::Record, &bytes, 100), Err(Error::OlderVersion { .. })));
 }
 
 #[test]
-fn the_encoding_of_version_one_never_changes() {
-    assert_eq!(hex::encode(seal(Kind::Record, &(300u64, "ab", Some(1u8)))), "0801fb2c010261620101");
+fn the_encoding_of_version_two_never_changes() {
+    assert_eq!(hex::encode(seal(Kind::Record, &(300u64, "ab", Some(1u8)))), "0802fb2c010261620101");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fixture::{cid, pin_spec, spec};
 use crate::member::{Liveness, RaftStanding, Role};
-use crate::pin::{ContentKind, PinSpec, Replica};
+use crate::pin::{ContentKind, Pin, PinSpec, Replica, ReplicaState};
 
 proptest! {
     #[test]
@@ -32,7 +32,7 @@ proptest! {
         };
         let replicas = reasons.iter().enumerate().map(replica).collect();
         let pin = Pin { spec, created_ms: numbers[6], revision: numbers[7], replicas };
-        for new in [None, Some(SharedPin::from(pin))] {
+        for new in [None, Some(SharedPin::from(&pin))] {
             let change = Change::Pin { cid: cid(1), old, new };
             prop_assert!(codec::seal(Kind::Item, &change).len() <= change.size_bytes_max());
         }
@@ -50,7 +50,7 @@ fn nor_is_one_of_a_member() {
         since_ms: u64::MAX,
     };
     let old = SetHash([u64::MAX; 4]);
-    for new in [None, Some(member)] {
+    for new in [None, Some(Box::new(member))] {
         let change = Change::Member { node: NodeId(u64::MAX), old, new };
         assert!(codec::seal(Kind::Item, &change).len() <= change.size_bytes_max());
     }

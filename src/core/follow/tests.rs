@@ -55,7 +55,7 @@ fn a_pin_that_leaves_the_scope_leaves_the_view() {
     let mut world = World::with_workers(2);
     let mut view = View::of(&world.state, HOLDER);
     view.apply(&delta(&mut world, pin(1, 2))).unwrap();
-    let revision = view.pins()[&cid(1)].revision;
+    let revision = view.pins()[&cid(1)].read().revision;
     let (add, remove) = (vec![NodeId(3)], vec![NodeId(2)]);
     let moved = delta(&mut world, Op::Reassign { cid: cid(1), revision, add, remove });
     view.apply(&moved).unwrap();
@@ -90,11 +90,13 @@ fn a_changed_item_inside_a_delta_is_noticed() {
     let mut world = World::with_workers(2);
     world.pin(1, (1, 1), &[2]);
     let mut view = View::of(&world.state, HOLDER);
-    let granted = view.pins()[&cid(1)].replicas[&NodeId(2)].granted;
+    let granted = view.pins()[&cid(1)].read().replicas[&NodeId(2)].granted;
     let item = crate::pin::ReplicaReport { cid: cid(1), granted, state: ReplicaState::Pinned };
     let mut report = delta(&mut world, Op::Report { node: NodeId(2), items: vec![item] });
     let Change::Pin { new: Some(pin), .. } = &mut report.changes[0] else { panic!("no pin") };
-    pin.edit().spec.name = "forged".into();
+    let mut forged = pin.read();
+    forged.spec.name = "forged".into();
+    *pin = SharedPin::from(&forged);
     assert!(matches!(view.apply(&report), Err(Refused::Diverged { .. })));
 }
 

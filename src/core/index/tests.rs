@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fixture::{cid, pin_spec};
+use crate::pin::SharedPin;
 
 fn pin(n: u64, name: &str) -> Pin {
     let spec = crate::pin::PinSpec { name: name.into(), ..pin_spec(n, 1, 1) };
@@ -30,7 +31,7 @@ fn find(index: &Index, name: &str, limit: usize) -> Vec<String> {
 #[test]
 fn names_are_found_by_any_part_in_any_case() {
     let pins = [pin(1, "Annual Report"), pin(2, "report.pdf"), pin(3, "photo"), pin(4, "")];
-    let index = Index::of(&pins);
+    let index = Index::of(pins.clone());
     assert_eq!(find(&index, "REPORT", 10), ["Annual Report", "report.pdf"]);
     assert_eq!(find(&index, "", 1), ["", "Annual Report", "photo", "report.pdf"]);
     assert_eq!(find(&index, "nothing", 10), [""; 0]);
@@ -38,9 +39,9 @@ fn names_are_found_by_any_part_in_any_case() {
 
 #[test]
 fn it_follows_renames_and_removals() {
-    let mut index = Index::of(&[pin(1, "old")]);
+    let mut index = Index::of([pin(1, "old")]);
     let old = Default::default();
-    index.apply(&Change::Pin { cid: cid(1), old, new: Some(pin(1, "new").into()) });
+    index.apply(&Change::Pin { cid: cid(1), old, new: Some(SharedPin::from(&pin(1, "new"))) });
     assert_eq!(find(&index, "", 10), ["new"]);
     index.apply(&Change::Pin { cid: cid(1), old, new: None });
     assert!(index.is_empty() && index.names.is_empty());
@@ -48,15 +49,14 @@ fn it_follows_renames_and_removals() {
 
 #[test]
 fn two_pins_of_one_name_are_two_entries() {
-    let index = Index::of(&[pin(1, "same"), pin(2, "same")]);
+    let index = Index::of([pin(1, "same"), pin(2, "same")]);
     assert_eq!(find(&index, "same", 1).len(), 2);
 }
 
 #[test]
 fn a_page_compares_a_bounded_number_of_names() {
     let total = SCAN_MAX as u64 + 10;
-    let mut index =
-        Index::of((0..total).map(|n| pin(n, &format!("{n:08}"))).collect::<Vec<_>>().iter());
+    let mut index = Index::of((0..total).map(|n| pin(n, &format!("{n:08}"))));
     index.put(&pin(total, "zebra"));
     let request = IndexFindRequest { name: "zebra".into(), after: None, limit: None };
     let page = index.find(&request).unwrap();
@@ -84,7 +84,7 @@ proptest! {
     ) {
         let pins: Vec<_> =
             names.iter().enumerate().map(|(n, name)| pin(n as u64, name)).collect();
-        let index = Index::of(&pins);
+        let index = Index::of(pins.clone());
         let found = find(&index, &part, limit);
         let matches = |name: &&String| name.to_lowercase().contains(&part.to_lowercase());
         let mut expected: Vec<_> = names.iter().filter(matches).cloned().collect();
@@ -102,7 +102,7 @@ fn a_master_finds_in_its_state_what_an_index_of_it_finds() {
     }
     let request =
         |after, limit| IndexFindRequest { name: String::new(), after, limit: Some(limit) };
-    let index = Index::of(world.state.pins().values().map(|pin| &**pin));
+    let index = Index::of(world.state.pins().values().map(SharedPin::read));
     let mut whole = index.find(&request(None, 100)).unwrap().items;
     whole.sort_by(|a, b| a.cid.cmp(&b.cid));
     let mut found = Vec::new();

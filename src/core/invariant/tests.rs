@@ -82,24 +82,28 @@ fn member_checks_see_doubles_the_removed_and_workers_that_vote() {
 #[test]
 fn rest_checks_see_missing_surplus_stale_and_unfinished_copies() {
     let mut state = world().state;
-    let pin = state.pins.get_mut(&cid(1)).unwrap().edit();
-    pin.spec.replicas_max = 1;
+    edit(&mut state, |pin| pin.spec.replicas_max = 1);
     assert_eq!(ids(check_rest(&state)), ["PIN-1"]);
-    let pin = state.pins.get_mut(&cid(1)).unwrap().edit();
-    pin.spec.replicas_max = 2;
-    let stale = pin.replicas[&NodeId(2)].clone();
-    pin.replicas.insert(NodeId(99), stale);
+    edit(&mut state, |pin| {
+        pin.spec.replicas_max = 2;
+        let stale = pin.replicas[&NodeId(2)].clone();
+        pin.replicas.insert(NodeId(99), stale);
+    });
     assert_eq!(ids(check_rest(&state)), ["PIN-2"]);
-    let pin = state.pins.get_mut(&cid(1)).unwrap().edit();
-    pin.replicas.remove(&NodeId(99));
-    pin.replicas.get_mut(&NodeId(2)).unwrap().state = ReplicaState::Assigned;
+    edit(&mut state, |pin| {
+        pin.replicas.remove(&NodeId(99));
+        pin.replicas.get_mut(&NodeId(2)).unwrap().state = ReplicaState::Assigned;
+    });
     assert_eq!(ids(check_rest(&state)), ["PIN-4"]);
-    pin_is_lost(&mut state);
+    edit(&mut state, |pin| pin.replicas.clear());
     assert_eq!(ids(check_rest(&state)), ["PIN-1"]);
 }
 
-fn pin_is_lost(state: &mut ClusterState) {
-    state.pins.get_mut(&cid(1)).unwrap().edit().replicas.clear();
+/// Changes a pin behind the back of everything that is derived from it.
+fn edit(state: &mut ClusterState, change: impl FnOnce(&mut Pin)) {
+    let mut pin = state.pins[&cid(1)].read();
+    change(&mut pin);
+    state.pins.insert(SharedPin::from(&pin));
 }
 
 #[test]
@@ -132,8 +136,11 @@ fn state_checks_see_indexes_hashes_and_bounds_that_are_off() {
     state.members.get_mut(&NodeId(2)).unwrap().spec.name = "other".into();
     assert_eq!(ids(check_state(&state)), ["STATE-2"]);
     let mut state = world().state;
-    state.pins.get_mut(&cid(1)).unwrap().edit().spec.replicas_min = 9;
-    assert_eq!(ids(check_state(&state)), ["STATE-1", "STATE-2", "STATE-3"]);
+    edit(&mut state, |pin| pin.spec.replicas_min = 9);
+    assert_eq!(ids(check_state(&state)), ["STATE-2", "STATE-3"]);
+    let mut state = world().state;
+    edit(&mut state, |pin| pin.replicas.clear());
+    assert_eq!(ids(check_state(&state)), ["STATE-1", "STATE-2"]);
     let mut state = world().state;
     state.tokens.values_mut().for_each(|token| token.used_by = Some(NodeId(2)));
     assert_eq!(ids(check_state(&state)), ["TOKEN-1"]);

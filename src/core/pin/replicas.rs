@@ -1,4 +1,4 @@
-//! A pin's copies: a map of very few entries, of which a master holds a million.
+//! A pin's copies: a map of very few entries.
 
 use std::fmt;
 use std::ops::Index;
@@ -62,11 +62,6 @@ impl Replicas {
     /// Takes all out.
     pub fn clear(&mut self) {
         self.0.clear();
-    }
-
-    /// Gives back memory that more copies would need.
-    pub(crate) fn shrink(&mut self) {
-        self.0.shrink_to_fit();
     }
 
     /// All copies in the holders' order.

@@ -5,7 +5,7 @@ use crate::fixture::{World, cid, spec};
 use crate::member::{Liveness, Role};
 
 fn info(world: &World, n: u64) -> PinInfo {
-    pin_info(&world.state.pins()[&cid(n)], world.state.members())
+    pin_info(&world.state.pins()[&cid(n)].read(), world.state.members())
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn pages_of_pins_are_complete() {
             break;
         }
     }
-    assert_eq!(seen, world.state.pins().keys().cloned().collect::<Vec<_>>());
+    assert_eq!(seen, world.state.pins().keys().collect::<Vec<_>>());
     let named = PinLsRequest { name: Some("pin-2".into()), ..PinLsRequest::default() };
     assert_eq!(pin_page(&world.state, &named).items.len(), 6, "pin-2 and pin-20 to pin-24");
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{Cid, NodeId};
 use crate::limits;
-use crate::state::{ClusterState, Held};
+use crate::pin::SharedPin;
+use crate::state::{ClusterState, Slot};
 
 /// Most pins in one of the sets; what does not fit is found again by a scan.
 pub(super) const QUEUED_MAX: usize = 65_536;
@@ -111,7 +112,7 @@ impl Agenda {
 /// something has happened to them.
 #[derive(Default)]
 pub(super) struct Scans {
-    members: BTreeMap<NodeId, Option<Held>>,
+    members: BTreeMap<NodeId, Option<Slot>>,
     all: Option<Option<Cid>>,
     all_again: bool,
 }
@@ -150,12 +151,12 @@ impl Scans {
             let Some((node, after)) = self.members.pop_first() else { break };
             let room = limit - slice.len();
             let mut last = None;
-            for held in state.holdings_after(node, after.as_ref()).take(room) {
-                slice.push(held.pin().spec.cid.clone());
-                last = Some(held);
+            for (slot, pin) in state.holdings_after(node, after).take(room) {
+                slice.push(pin.cid());
+                last = Some(slot);
             }
             if slice.len() == limit {
-                self.members.insert(node, last.cloned());
+                self.members.insert(node, last);
             }
         }
         let room = limit.saturating_sub(slice.len());
@@ -164,7 +165,7 @@ impl Scans {
         }
         let Some(after) = self.all.take() else { return };
         let old_len = slice.len();
-        slice.extend(state.pins_after(after.as_ref()).take(room).map(|(cid, _)| cid.clone()));
+        slice.extend(state.pins_after(after.as_ref()).take(room).map(SharedPin::cid));
         if slice.len() - old_len == room {
             self.all = Some(slice.last().cloned());
         } else if std::mem::take(&mut self.all_again) {

@@ -84,7 +84,7 @@ impl Cluster {
 
     fn next_outcome(&self) -> Option<(NodeId, crate::pin::ReplicaReport)> {
         let state = &self.world.state;
-        state.pins().values().find_map(|pin| {
+        state.pins().values().map(SharedPin::read).find_map(|pin| {
             pin.replicas.iter().find_map(|(node, replica)| {
                 let there = state.members().get(node).is_some_and(|member| member.is_present());
                 let open = replica.state == ReplicaState::Assigned;
@@ -113,8 +113,8 @@ impl Cluster {
         self.now_ms = end_ms;
     }
 
-    fn pin(&self, n: u64) -> &Pin {
-        &self.world.state.pins()[&cid(n)]
+    fn pin(&self, n: u64) -> Pin {
+        self.world.state.pins()[&cid(n)].read()
     }
 
     fn pinned(&self, n: u64) -> BTreeSet<u64> {
@@ -300,7 +300,7 @@ fn pins_with_fewest_copies_go_first_and_repairs_are_bounded() {
     assert_eq!(cluster.planner.glance().repairing, 20);
     for op in &cluster.proposals {
         let Op::Reassign { cid, .. } = op else { continue };
-        let copies = cluster.world.state.pins()[cid].spec.replicas_max;
+        let copies = cluster.world.state.pins()[cid].read().spec.replicas_max;
         assert_eq!(copies, 2, "those with one copy left go first");
     }
     cluster.pass(1_000);
@@ -577,7 +577,7 @@ proptest! {
         prop_assert_eq!(invariant::check_rest(state), vec![]);
         let may_hold = |node: &NodeId| state.members()[node].may_hold();
         let capacity = state.members().keys().filter(|node| may_hold(node)).count();
-        for pin in state.pins().values() {
+        for pin in state.pins().values().map(SharedPin::read) {
             let wanted = capacity.min(pin.spec.replicas_max.into());
             prop_assert_eq!(pin.pinned_on().count(), wanted, "{:?}", pin);
             prop_assert_eq!(pin.replicas.len(), wanted, "{:?}", pin);

@@ -1,7 +1,5 @@
 //! Applying one entry: mechanical, total, the same everywhere.
 
-use std::ops::Deref;
-
 use super::window::Recall;
 use super::{Applied, ClusterState, TokenRecord, Window};
 use crate::command::{Command, Entry, Op, Outcome, Placed, Refusal, RequestId};
@@ -239,10 +237,10 @@ impl ClusterState {
     fn pin(&mut self, spec: &PinSpec, holders: &[NodeId], out: &mut Vec<Change>) -> Verdict {
         check_pin(spec, holders)?;
         let mut spec = spec.clone();
-        let (created_ms, mut replicas) = match self.pins.get(&spec.cid) {
+        let (created_ms, mut replicas) = match self.pins.get(&spec.cid).map(SharedPin::read) {
             Some(pin) => {
                 spec.keep_what_is_known(&pin.spec);
-                (pin.created_ms, pin.replicas.clone())
+                (pin.created_ms, pin.replicas)
             }
             None => (self.clock_ms, Replicas::default()),
         };
@@ -279,10 +277,10 @@ impl ClusterState {
         out: &mut Vec<Change>,
     ) -> Verdict {
         let pin = self.pins.get(cid).ok_or_else(|| Refusal::NotPinned { cid: cid.clone() })?;
+        let mut pin = pin.read();
         if pin.revision != revision {
             return Err(Refusal::StaleRevision);
         }
-        let mut pin = Pin::clone(pin);
         for node in remove {
             pin.replicas.remove(node);
         }
@@ -301,13 +299,12 @@ impl ClusterState {
             return Err(out_of_bounds("report", "at most 512 items"));
         }
         for item in items {
-            let Some(pin) = self.pins.get(&item.cid) else { continue };
+            let Some(mut pin) = self.pins.get(&item.cid).map(SharedPin::read) else { continue };
             let current = pin.replicas.get(&node);
             // Another assignment, or nothing new: a late or repeated report changes nothing.
             if current.is_none_or(|r| r.granted != item.granted || r.state == item.state) {
                 continue;
             }
-            let mut pin = Pin::clone(pin);
             let replica = Replica { granted: item.granted, state: bounded(&item.state) };
             pin.replicas.insert(node, replica);
             self.put_pin(&item.cid, Some(pin), out);
@@ -345,7 +342,8 @@ impl ClusterState {
         if old == new.as_ref() {
             return;
         }
-        let change = Change::Member { node, old: SetHash::of_member(old), new: new.clone() };
+        let shown = new.clone().map(Box::new);
+        let change = Change::Member { node, old: SetHash::of_member(old), new: shown };
         self.hash = change.fold(self.hash);
         match new {
             Some(member) => self.members.insert(node, member),
@@ -355,27 +353,26 @@ impl ClusterState {
     }
 
     fn put_pin(&mut self, cid: &Cid, new: Option<Pin>, out: &mut Vec<Change>) {
-        let old = self.pins.get(cid).map(Deref::deref);
-        if old == new.as_ref() {
+        let form = new.as_ref().map(SharedPin::from);
+        let (slot, old) = match &form {
+            Some(pin) => self.pins.insert(pin.clone()),
+            None => match self.pins.remove(cid) {
+                Some((slot, old)) => (slot, Some(old)),
+                None => return,
+            },
+        };
+        if old == form {
             return;
         }
-        let old = SetHash::of_pin(old);
-        let new = new.map(|mut pin| {
-            pin.replicas.shrink();
-            SharedPin::from(pin)
-        });
-        let change = Change::Pin { cid: cid.clone(), old, new: new.clone() };
-        self.hash = change.fold(self.hash);
+        if let Some(old) = &old {
+            self.unindex(slot, &old.read(), new.as_ref());
+        }
         if let Some(new) = &new {
-            self.index_pin(new);
+            self.index_pin(slot, new);
         }
-        let before = match new.clone() {
-            Some(new) => self.pins.insert(cid.clone(), new),
-            None => self.pins.remove(cid),
-        };
-        if let Some(before) = before {
-            self.unindex(&before, new.as_deref());
-        }
+        let old = SetHash::of_pin(old.as_ref());
+        let change = Change::Pin { cid: cid.clone(), old, new: form };
+        self.hash = change.fold(self.hash);
         out.push(change);
     }
 

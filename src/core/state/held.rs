@@ -1,57 +1,40 @@
-//! Who holds what, in the order of the assignments: what is new is put at the end, where the memory is
-//! warm, however many pins there are.
+//! Who holds what, by the pins' numbers: a bit for each.
 
-use std::cmp::Ordering;
+use roaring::RoaringBitmap;
 
-use super::ClusterState;
-use crate::id::NodeId;
-use crate::pin::{Pin, Replica, SharedPin};
+use super::pins::Slot;
+use super::{ClusterState, Pins};
+use crate::pin::{Pin, SharedPin};
 
-/// A pin that a member is asked to hold. Equal and ordered by assignment and root; the rest of the pin
-/// may differ.
-#[derive(Clone, Debug)]
-pub struct Held {
-    granted: u64,
-    pin: SharedPin,
-}
+/// What one member is asked to hold.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Holdings(RoaringBitmap);
 
-impl Held {
-    pub(crate) fn of(replica: &Replica, pin: &SharedPin) -> Self {
-        Self { granted: replica.granted, pin: pin.clone() }
+impl Holdings {
+    pub(super) fn len(&self) -> usize {
+        // There are no more than numbers, which have 32 bits.
+        self.0.len() as usize
     }
 
-    /// The pin as it was when this was looked up.
-    pub fn pin(&self) -> &SharedPin {
-        &self.pin
-    }
-}
-
-impl PartialEq for Held {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Held {}
-
-impl PartialOrd for Held {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Held {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let roots = || self.pin.spec.cid.cmp(&other.pin.spec.cid);
-        self.granted.cmp(&other.granted).then_with(roots)
+    /// The pins behind a number, in the order of the numbers.
+    pub(super) fn after<'a>(
+        &'a self,
+        pins: &'a Pins,
+        after: Option<Slot>,
+    ) -> impl Iterator<Item = (Slot, &'a SharedPin)> {
+        let mut slots = self.0.iter();
+        if let Some(Slot(slot)) = after {
+            slots.advance_to(slot.saturating_add(1));
+        }
+        slots.filter_map(|slot| Some((Slot(slot), pins.at(Slot(slot))?)))
     }
 }
 
 impl ClusterState {
     /// Notes in the indexes what stands in the state now.
-    pub(super) fn index_pin(&mut self, pin: &SharedPin) {
-        for (node, replica) in pin.replicas.iter() {
-            self.holdings.entry(*node).or_default().replace(Held::of(replica, pin));
+    pub(super) fn index_pin(&mut self, slot: Slot, pin: &Pin) {
+        for node in pin.replicas.keys() {
+            self.holdings.entry(*node).or_default().0.insert(slot.0);
         }
         if let Some(at_ms) = pin.spec.expires_ms {
             self.expiries.insert((at_ms, pin.spec.cid.clone()));
@@ -59,15 +42,14 @@ impl ClusterState {
     }
 
     /// Takes out of the indexes what they say of a pin and not of what stands in its place.
-    pub(super) fn unindex(&mut self, pin: &SharedPin, new: Option<&Pin>) {
-        let granted = |node: &NodeId| Some(new?.replicas.get(node)?.granted);
-        for (node, replica) in pin.replicas.iter() {
-            if granted(node) == Some(replica.granted) {
+    pub(super) fn unindex(&mut self, slot: Slot, pin: &Pin, new: Option<&Pin>) {
+        for node in pin.replicas.keys() {
+            if new.is_some_and(|new| new.replicas.contains_key(node)) {
                 continue;
             }
             if let Some(holdings) = self.holdings.get_mut(node) {
-                holdings.remove(&Held::of(replica, pin));
-                if holdings.is_empty() {
+                holdings.0.remove(slot.0);
+                if holdings.0.is_empty() {
                     self.holdings.remove(node);
                 }
             }

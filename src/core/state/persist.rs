@@ -184,12 +184,6 @@ impl Loader {
         for member in state.members.values() {
             state.hash = state.hash.replace(none, SetHash::of_member(Some(member)));
         }
-        let pins = std::mem::take(&mut state.pins);
-        for pin in pins.values() {
-            state.hash = state.hash.replace(none, SetHash::of_pin(Some(pin)));
-            state.index_pin(pin);
-        }
-        state.pins = pins;
         if state.hash != self.claimed {
             return Err(LoadError::HashMismatch);
         }
@@ -215,7 +209,13 @@ fn take(state: &mut ClusterState, claimed: &mut SetHash, piece: Piece) {
             state.windows.extend(items.into_iter().map(weighed));
         }
         Piece::Pins(items) => {
-            state.pins.extend(items.into_iter().map(|pin| (pin.spec.cid.clone(), pin)));
+            for pin in items {
+                let (read, hash) = (pin.read(), SetHash::of_pin(Some(&pin)));
+                let (slot, twice) = state.pins.insert(pin);
+                // Two pins of one root have two hashes, and one of them is missing in the sum.
+                state.hash = state.hash.replace(SetHash::of_pin(twice.as_ref()), hash);
+                state.index_pin(slot, &read);
+            }
         }
         Piece::End { .. } => {}
     }

@@ -50,14 +50,14 @@ fn pinning_anew_changes_what_is_asked_and_keeps_what_the_adder_knew() {
     apply(&mut state, request(1, 9, 1), Op::Pin { spec: added, holders: vec![NodeId(2)] });
     let asked = PinSpec { name: "renamed".into(), size_bytes: None, ..pin_spec(1, 1, 1) };
     apply(&mut state, request(1, 9, 2), Op::Pin { spec: asked.clone(), holders: Vec::new() });
-    let pin = &state.pins()[&cid(1)];
+    let pin = state.pins()[&cid(1)].read();
     assert_eq!(
         pin.spec,
         PinSpec { origin: Some(NodeId(3)), size_bytes: Some(7), kind: ContentKind::File, ..asked }
     );
     let elsewhere = PinSpec { origin: Some(NodeId(2)), ..pin_spec(1, 1, 1) };
     apply(&mut state, request(1, 9, 3), Op::Pin { spec: elsewhere, holders: Vec::new() });
-    assert_eq!(state.pins()[&cid(1)].spec.origin, Some(NodeId(2)), "the newer word counts");
+    assert_eq!(state.pins()[&cid(1)].read().spec.origin, Some(NodeId(2)), "the newer word counts");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn each_of_many_pins_takes_effect_or_is_refused_by_itself() {
     let Outcome::Each { index, refused } = &first else { panic!("{first:?}") };
     assert_eq!(*index, state.index());
     assert_eq!(refused.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1]);
-    assert_eq!(state.pins().keys().cloned().collect::<Vec<_>>(), [cid(1), cid(3)]);
+    assert_eq!(state.pins().keys().collect::<Vec<_>>(), [cid(1), cid(3)]);
     apply(&mut state, request(1, 9, 1), Op::Unpin { cid: cid(1) });
     assert_eq!(apply(&mut state, request(2, 1, 1), op), first);
     assert_eq!(state.pins().len(), 1, "the retry pinned nothing again");
@@ -138,8 +138,8 @@ fn what_is_remembered_of_refused_items_is_bounded_also_after_a_restart() {
 fn a_report_about_another_assignment_is_fenced_off() {
     let mut world = World::with_workers(3);
     world.pin(1, (1, 2), &[2, 3]);
-    let granted = world.state.pins()[&cid(1)].replicas[&NodeId(2)].granted;
-    let revision = world.state.pins()[&cid(1)].revision;
+    let granted = world.state.pins()[&cid(1)].read().replicas[&NodeId(2)].granted;
+    let revision = world.state.pins()[&cid(1)].read().revision;
     let (add, remove) = (vec![NodeId(2)], vec![]);
     world.run(Op::Reassign { cid: cid(1), revision, add, remove });
     let stale = ReplicaReport { cid: cid(1), granted, state: ReplicaState::Pinned };
@@ -160,7 +160,8 @@ fn a_long_reason_is_cut_at_a_character_boundary() {
     world.pin(1, (1, 1), &[2]);
     let reason = "ü".repeat(limits::REASON_LEN_BYTES_MAX);
     world.report(1, 2, ReplicaState::Failed { reason });
-    let ReplicaState::Failed { reason } = &world.state.pins()[&cid(1)].replicas[&NodeId(2)].state
+    let ReplicaState::Failed { reason } =
+        &world.state.pins()[&cid(1)].read().replicas[&NodeId(2)].state
     else {
         panic!("not failed")
     };
@@ -171,12 +172,12 @@ fn a_long_reason_is_cut_at_a_character_boundary() {
 fn a_plan_on_an_older_revision_is_refused() {
     let mut world = World::with_workers(3);
     world.pin(1, (1, 2), &[2]);
-    let revision = world.state.pins()[&cid(1)].revision;
+    let revision = world.state.pins()[&cid(1)].read().revision;
     let plan =
         |to: u64| Op::Reassign { cid: cid(1), revision, add: vec![NodeId(to)], remove: vec![] };
     assert!(matches!(world.run(plan(3)), Outcome::Done { .. }));
     assert_eq!(world.run(plan(4)), Outcome::Refused(Refusal::StaleRevision));
-    assert_eq!(world.state.pins()[&cid(1)].replicas.len(), 2);
+    assert_eq!(world.state.pins()[&cid(1)].read().replicas.len(), 2);
 }
 
 #[test]

@@ -18,13 +18,19 @@ fn a_new_folder_can_be_opened_again() {
 }
 
 #[test]
-fn a_newer_folder_is_refused_untouched() {
-    let (sim, disk) = sim();
-    write_atomic(&sim, VERSION_FILE, b"ipfs-kit folder 2\n").unwrap();
-    let before = sim.dump();
-    let refused = Folder::open(disk, Expect::Any).unwrap_err();
-    assert!(matches!(refused, FolderError::Newer { found: 2, supported: 1 }));
-    assert_eq!(sim.dump(), before);
+fn a_newer_folder_is_refused_untouched_and_one_too_old_likewise() {
+    for found in [FOLDER_VERSION + 1, OLDEST_VERSION - 1] {
+        let (sim, disk) = sim();
+        write_atomic(&sim, VERSION_FILE, format!("ipfs-kit folder {found}\n").as_bytes()).unwrap();
+        let before = sim.dump();
+        let refused = Folder::open(disk, Expect::Any).unwrap_err();
+        match refused {
+            FolderError::Newer { supported, .. } => assert!(supported < found),
+            FolderError::Older { oldest, .. } => assert!(found < oldest),
+            other => panic!("{other}"),
+        }
+        assert_eq!(sim.dump(), before);
+    }
 }
 
 #[test]
