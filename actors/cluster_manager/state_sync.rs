@@ -32,7 +32,7 @@ mod feed;
 #[cfg(test)]
 mod tests;
 
-use feed::{Outbox, Ring};
+use feed::Ring;
 
 /// How long a follower waits for gossip to fill a gap before it asks.
 const GAP_PATIENCE: Duration = Duration::from_millis(150);
@@ -45,9 +45,6 @@ const FEED_WAIT_MS: u32 = 2_000;
 const DISTRUST: Duration = Duration::from_secs(5);
 /// How long a held request stays unanswered after something happened: gossip, where it works, is first.
 const GOSSIP_HEAD_START: Duration = Duration::from_millis(100);
-/// What is committed so soon after the last published delta goes out in one with what follows: signing,
-/// checking and passing on a message costs more than to commit an entry.
-const GATHER: Duration = Duration::from_millis(10);
 /// Deltas kept while an earlier one is missing.
 const EARLY_DELTAS_MAX: usize = 256;
 /// Pause after a feed request failed.
@@ -94,9 +91,6 @@ pub type Listeners = Shared<Vec<Arc<dyn Fn(ViewMoved) + Send + Sync>>>;
 pub struct StateSync {
     deps: Deps,
     ring: Ring,
-    outbox: Outbox,
-    /// A delta was published within [`GATHER`].
-    gathering: bool,
     early: BTreeMap<u64, Delta>,
     /// Wakes feed requests that wait for something to happen.
     happened: Arc<Notify>,
@@ -165,8 +159,6 @@ impl StateSync {
         Self {
             deps,
             ring: Ring::default(),
-            outbox: Outbox::default(),
-            gathering: false,
             early: BTreeMap::new(),
             happened: Arc::new(Notify::new()),
             leading: false,
@@ -253,28 +245,12 @@ impl StateSync {
         })
     }
 
-    fn publish(&mut self, entries: &[AppliedEntry], epoch: u64, ctx: &mut Ctx<Self>) {
-        for delta in self.outbox.push(entries, epoch) {
-            self.gossip(delta);
-        }
-        if !self.gathering {
-            self.publish_gathered(ctx);
-        }
-    }
-
-    fn publish_gathered(&mut self, ctx: &mut Ctx<Self>) {
-        let delta = self.outbox.take();
-        self.gathering = delta.is_some();
-        if let Some(delta) = delta {
-            self.gossip(delta);
-            ctx.run_later(GATHER, Self::publish_gathered);
-        }
-    }
-
-    fn gossip(&self, delta: Delta) {
-        // Off, alone or too much: followers see it in the next beacon or heartbeat and ask.
-        if let Err(reason) = self.deps.rpc.publish(Topic::Pins, &Gossip::Delta(delta)) {
-            tracing::debug!(%reason, "delta not gossiped");
+    fn publish(&mut self, entries: &[AppliedEntry], epoch: u64) {
+        for delta in feed::merge(entries, epoch) {
+            // Off, alone or too much: followers see it in the next beacon or heartbeat and ask.
+            if let Err(reason) = self.deps.rpc.publish(Topic::Pins, &Gossip::Delta(delta)) {
+                tracing::debug!(%reason, "delta not gossiped");
+            }
         }
     }
 
@@ -505,7 +481,7 @@ impl Handler<LeadershipChanged> for StateSync {
 impl Handler<Applied> for StateSync {
     type Result = ();
 
-    fn handle(&mut self, applied: Applied, ctx: &mut Ctx<Self>) {
+    fn handle(&mut self, applied: Applied, _: &mut Ctx<Self>) {
         self.lagging_since = None;
         if applied.entries.is_empty() {
             self.resync_from_state();
@@ -534,7 +510,7 @@ impl Handler<Applied> for StateSync {
             self.ring.push(delta);
         }
         if self.leading {
-            self.publish(&fresh, applied.epoch, ctx);
+            self.publish(&fresh, applied.epoch);
         }
         let to = fresh.last().map_or(index, |entry| entry.index);
         self.tell(to, Some(Arc::new(changes)));
