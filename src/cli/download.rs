@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::client::Download;
 use super::error::{CliError, Done, VerbResult};
 use super::session::Session;
-use super::unpack::refuse_existing;
+use super::unpack::{cannot, folder_of, refuse_existing};
 
 /// Writes a download to standard output.
 pub(super) async fn print<W: Write>(
@@ -56,15 +56,11 @@ struct Staged {
 
 impl Staged {
     fn beside(dest: &Path) -> Result<Self, CliError> {
-        let parent = match dest.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
         let file = tempfile::Builder::new()
             .prefix(".")
             .suffix(".partial")
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-            .tempfile_in(parent)
+            .tempfile_in(folder_of(dest))
             .map_err(|error| cannot("create", dest, &error))?;
         Ok(Self { file, dest: dest.to_owned() })
     }
@@ -83,8 +79,4 @@ impl Staged {
             Err(error) => Err(cannot("create", &dest, &error.error)),
         }
     }
-}
-
-fn cannot(verb: &str, path: &Path, error: &io::Error) -> CliError {
-    CliError::new("E_DESTINATION", format!("cannot {verb} {}", path.display())).because(error)
 }

@@ -41,6 +41,14 @@ pub fn refuse_existing(dest: &Path) -> Result<(), CliError> {
     }
 }
 
+/// The folder that `dest` is to appear in: what is staged for it is made there, on one file system.
+pub(super) fn folder_of(dest: &Path) -> &Path {
+    match dest.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// Unpacks an archive as `dest`. On an error nothing is left behind.
 pub fn unpack(
     archive: impl Read,
@@ -74,10 +82,7 @@ struct Staging {
 
 impl Staging {
     fn new(dest: &Path) -> Result<Self, CliError> {
-        let parent = match dest.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let parent = folder_of(dest);
         let name = dest.file_name().unwrap_or(OsStr::new("root")).to_string_lossy();
         let short: String = name.chars().take(50).collect();
         let folder = parent.join(format!(".{short}.{}.partial", std::process::id()));
@@ -209,7 +214,7 @@ fn move_into_place(from: &Path, dest: &Path) -> Result<(), CliError> {
     }
 }
 
-fn cannot(verb: &str, path: &Path, error: &io::Error) -> CliError {
+pub(super) fn cannot(verb: &str, path: &Path, error: &io::Error) -> CliError {
     CliError::new("E_DESTINATION", format!("cannot {verb} {}", path.display())).because(error)
 }
 
