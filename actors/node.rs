@@ -326,8 +326,12 @@ fn open_stores(settings: &NodeSettings, world: &World) -> Result<Stores, StartEr
     identity.copy_from_slice(&settings.spec.key.0[..16]);
     let max_bytes = Some(settings.storage_bytes_max).filter(|max| *max > 0);
     let reserve_bytes = settings.storage_reserve_bytes;
-    let options =
-        BlockStoreOptions { max_bytes, reserve_bytes, ..BlockStoreOptions::new(identity) };
+    let options = BlockStoreOptions {
+        max_bytes,
+        reserve_bytes,
+        write_behind: settings.hash_threads > 0,
+        ..BlockStoreOptions::new(identity)
+    };
     let (blocks, report) = BlockStore::open(Arc::clone(disk), "blocks", options)?;
     for damaged in &report.damaged {
         tracing::error!(?damaged, "a block has decayed; another copy will be fetched");

@@ -37,7 +37,7 @@ pub struct NodeSettings {
     pub repair_bytes_s: u64,
     /// Import profile by name.
     pub profile: String,
-    /// Threads that hash an import; 0: inline, as the simulations need.
+    /// Threads that hash an import; 0: no threads, and none that writes blocks, as the simulations need.
     pub hash_threads: usize,
 }
 

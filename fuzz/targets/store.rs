@@ -17,6 +17,7 @@ const BLOCKS: BlockStoreOptions = BlockStoreOptions {
     max_bytes: None,
     reserve_bytes: 0,
     rewrite_below_percent: 60,
+    write_behind: false,
 };
 const WAL: WalOptions =
     WalOptions { identity: [3; 16], segment_bytes: 16 << 10, max_batch_bytes: 1 << 20 };

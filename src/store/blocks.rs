@@ -9,6 +9,7 @@
 //! Space comes back by [collection](GcSession) only: dead blocks get tombstones, segments with
 //! little life in them are copied and deleted. [Leases](BlockStore::lease) keep what no pin keeps yet.
 
+mod behind;
 mod format;
 mod gc;
 mod index;
@@ -29,6 +30,7 @@ use std::sync::{
 
 use bytes::Bytes;
 
+use self::behind::WriteBehind;
 use self::format::{MAX_OVERHEAD_BYTES, RecordHeader};
 use self::index::{Catalog, Slot};
 use self::lease::Leases;
@@ -73,10 +75,13 @@ pub struct BlockStoreOptions {
     pub reserve_bytes: u64,
     /// The collector rewrites segments whose living share is below this percentage.
     pub rewrite_below_percent: u8,
+    /// Full frames are written by a thread of their own instead of by who fills them. What happens when
+    /// is not repeatable then.
+    pub write_behind: bool,
 }
 
 impl BlockStoreOptions {
-    /// 256 MiB segments, writes of 4 MiB, no bound, no reserve.
+    /// 256 MiB segments, writes of 4 MiB, no bound, no reserve, no thread.
     #[must_use]
     pub fn new(identity: [u8; 16]) -> Self {
         Self {
@@ -86,6 +91,7 @@ impl BlockStoreOptions {
             max_bytes: None,
             reserve_bytes: 0,
             rewrite_below_percent: 60,
+            write_behind: false,
         }
     }
 
@@ -245,6 +251,8 @@ struct Inner {
     recent: Mutex<Recent>,
     writer: Mutex<Writer>,
     flusher: Mutex<Flusher>,
+    /// Writes full frames, if a thread does.
+    behind: OnceLock<WriteBehind>,
     /// The newest frame that is durable. Its lock is held during a sync, so waiters share it.
     synced_sequence: Mutex<u64>,
     /// The growing segment, and up to where the disk has given it room.
@@ -268,7 +276,11 @@ impl BlockStore {
         options: BlockStoreOptions,
     ) -> Result<(Self, OpenReport), OpenError> {
         let (inner, report) = Inner::open(disk, dir, options)?;
-        Ok((Self { inner: Arc::new(inner) }, report))
+        let inner = Arc::new(inner);
+        if let Some(behind) = options.write_behind.then(|| WriteBehind::start(&inner)).flatten() {
+            inner.behind.get_or_init(|| behind);
+        }
+        Ok((Self { inner }, report))
     }
 
     /// Verifies and puts blocks; those that are there already are skipped. Readable on return,

@@ -86,6 +86,7 @@ impl Inner {
             recent: Mutex::default(),
             writer: Mutex::new(Writer::new(first)),
             flusher: Mutex::new(Flusher::default()),
+            behind: OnceLock::new(),
             synced_sequence: Mutex::new(0),
             allocated: Mutex::new((0, 0)),
             written_to: AtomicU64::new(0),

@@ -1,5 +1,6 @@
 //! The block store: reading, bounds, failures. Crashes and collection have their own files.
 
+mod behind;
 mod collect;
 mod crash;
 mod faults;
@@ -20,6 +21,7 @@ pub(super) const OPTIONS: BlockStoreOptions = BlockStoreOptions {
     max_bytes: None,
     reserve_bytes: 0,
     rewrite_below_percent: 60,
+    write_behind: false,
 };
 
 pub(super) fn open(disk: &SimDisk) -> (BlockStore, OpenReport) {

@@ -2,8 +2,9 @@
 //!
 //! Two locks in this order: the *flusher* (one thread writes at a time) and the *writer* (the frame
 //! that fills). A thread that finds the frame full swaps in an empty one and writes without the
-//! writer lock, so that others hash and fill meanwhile. A frame that could not be written (a full
-//! disk) stays in memory, readable, and is tried again first: nothing that was put is lost.
+//! writer lock, so that others hash and fill meanwhile; or it leaves the write to the thread that
+//! writes behind, and fills the empty one itself. A frame that could not be written (a full disk)
+//! stays in memory, readable, and is tried again first: nothing that was put is lost.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
@@ -139,7 +140,7 @@ impl Inner {
             if (frame.buffer.room() as u64) < record_bytes {
                 let sequence = frame.sequence;
                 drop(writer);
-                drop(self.flush_through(sequence)?);
+                self.make_room(sequence)?;
                 continue;
             }
             let offset = frame.base + frame.buffer.len() as u64;
@@ -191,6 +192,24 @@ impl Inner {
             self.written(frame);
         }
         Ok(flusher)
+    }
+
+    /// Whether another frame fills now, and this one is left to the thread that writes; not while an
+    /// earlier one waits.
+    pub(super) fn hand_over(&self, flusher: &Flusher, sequence: u64) -> bool {
+        let writer = lock(&self.writer);
+        if writer.frame.sequence > sequence {
+            return true;
+        }
+        let waits = writer.in_flight.is_some();
+        drop(writer);
+        !waits && self.next_frame(flusher, sequence).is_some()
+    }
+
+    /// Writes the frame that was taken over, if nobody has done it yet.
+    pub(super) fn flush_handed_over(&self) -> Result<(), PutError> {
+        // No frame has the number 0: only what has been taken over is written.
+        self.flush_through(0).map(drop)
     }
 
     /// The stuck frame if there is one, else the one that fills if it is wanted.
