@@ -31,9 +31,13 @@ pub fn large(program: &Program, scale: &Scale) -> Result<Vec<Figure>> {
     let import = per_s(begun);
 
     let read_limit = megabytes / limits::hash(&source)?.as_secs_f64();
+    let blocks = node.folder.join("blocks");
+    let disk_before = limits::hash_from_disk(&blocks)? / MB;
     let begun = Instant::now();
     program.run_unheard(&node.folder, &["cat", root.trim()])?;
     let read = per_s(begun);
+    // Disks of rented machines are slowed down after a burst; the better of two counts.
+    let disk_limit = disk_before.max(limits::hash_from_disk(&blocks)? / MB);
     Ok(vec![
         Figure {
             name: "import_large".into(),
@@ -47,6 +51,14 @@ pub fn large(program: &Program, scale: &Scale) -> Result<Vec<Figure>> {
             value: read,
             unit: "MB/s",
             limit: Some(read_limit),
+            goals: vec![Goal::Ratio(0.5)],
+        },
+        // The bytes were written past the page cache, and so they come from the disk.
+        Figure {
+            name: "read_back_disk".into(),
+            value: read,
+            unit: "MB/s",
+            limit: Some(disk_limit),
             goals: vec![Goal::Ratio(0.5)],
         },
     ])
