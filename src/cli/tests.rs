@@ -139,7 +139,7 @@ fn waiting_for_a_pin_ends_with_its_copies_or_degraded() {
     node.answer("pin.status", Ok(pin("pinning", 1)));
     node.answer(
         "pin.status",
-        Err(ipfs_kit_actors::api::Failure { retryable: true, ..failure("E_NO_LEADER") }),
+        Err(ipfs_kit_actors::api::Failure { retryable: true, ..failure("E_NO_QUORUM") }),
     );
     node.answer("pin.status", Ok(pin("partial", 2)));
     let printed = room.succeed(&format!("pin add {CID} --wait --meta k=v"));
@@ -274,7 +274,7 @@ fn some_verbs_need_no_node() {
     assert!(page("ipfs-kit-pin-add").contains("replicas"));
     assert!(run("call --list").contains("pin.add"));
     assert!(run("help exit-codes").contains("62"));
-    assert!(run("help errors").contains("E_NO_LEADER"));
+    assert!(run("help errors").contains("E_NO_QUORUM"));
     assert!(run("help config").contains("IPFS_KIT_RAFT_TICK"));
     assert!(run("help").contains("Usage: ipfs-kit"));
     assert!(run("help pin add").contains("--replicas"));

@@ -63,7 +63,7 @@ async fn unary_calls_pass_through_and_failures_have_their_status() {
     for (name, failure_code) in [
         ("pin.ls", "E_NOT_RUNNING"),
         ("pin.rm", "E_NOT_FOUND"),
-        ("node.ls", "E_NO_LEADER"),
+        ("node.ls", "E_NO_QUORUM"),
         ("node.rm", "E_CONFLICT"),
         ("index.find", "E_NOT_PERMITTED"),
         ("stat", "E_TIMEOUT"),
