@@ -7,11 +7,11 @@ use ipfs_kit_core::ops::{
     CidRequest, Each, Line, Operation, PinAddRequest, PinCommitted, PinInfo, PinsAdd,
     PinsAddRequest, PinsAdded, PinsInfo, PinsStatus, PinsStatusRequest,
 };
-use ipfs_kit_core::placement::Fleet;
+use ipfs_kit_core::placement::{Fleet, capacity};
 use ipfs_kit_core::query;
 use ipfs_kit_core::state::{ClusterState, check_pin};
 
-use super::pins::{able_to_hold, not_pinned, place};
+use super::pins::{not_pinned, place};
 use super::{Hint, Operations, failure};
 use crate::api::Failure;
 use crate::cluster_manager::coordination::refusal_failure;
@@ -50,9 +50,9 @@ impl Operations {
             let now_ms = self.parts.now_committed_ms();
             let placed = consensus.state.read(|state| {
                 let mut fleet = Fleet::of(state);
-                let able = able_to_hold(state);
+                let capacity = capacity(state.members());
                 let place =
-                    |(at, request)| (at, self.placed(state, &mut fleet, request, able, now_ms));
+                    |(at, request)| (at, self.placed(state, &mut fleet, request, capacity, now_ms));
                 slice.into_iter().map(place).collect::<Vec<_>>()
             });
             for (at, placed) in placed {
@@ -79,10 +79,10 @@ impl Operations {
         state: &ClusterState,
         fleet: &mut Fleet<'_>,
         request: PinAddRequest,
-        able: u16,
+        capacity: u16,
         now_ms: u64,
     ) -> Result<Placed, Failure> {
-        let spec = self.spec_within(request, able, now_ms);
+        let spec = self.spec_within(request, capacity, now_ms);
         check_pin(&spec, &[]).map_err(|refusal| refusal_failure(&refusal))?;
         let holders = place(state, fleet, &spec)?;
         for holder in &holders {

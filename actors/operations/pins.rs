@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use ipfs_kit_core::command::{Op, Outcome};
 use ipfs_kit_core::id::{Cid, NodeId};
-use ipfs_kit_core::member::Liveness;
 use ipfs_kit_core::ops::{CidRequest, PinAddRequest, PinInfo, PinLsRequest, PinPage, PinRemoved};
 use ipfs_kit_core::pin::PinSpec;
-use ipfs_kit_core::placement::{Fleet, Wish};
+use ipfs_kit_core::placement::{Fleet, Wish, capacity};
 use ipfs_kit_core::query;
 use ipfs_kit_core::state::{ClusterState, check_pin};
 
@@ -21,22 +20,27 @@ impl Operations {
             return self.own_pin_add(request).await;
         };
         let cid = request.cid.clone();
-        let able = consensus.state.read(able_to_hold);
-        let spec = self.spec_within(request, able, self.parts.now_committed_ms());
+        let capacity = consensus.state.read(|state| capacity(state.members()));
+        let spec = self.spec_within(request, capacity, self.parts.now_committed_ms());
         check_pin(&spec, &[]).map_err(|refusal| refusal_failure(&refusal))?;
         let holders = consensus.state.read(|state| place(state, &Fleet::of(state), &spec))?;
         self.submit(Op::Pin { spec, holders }).await?;
         self.pin_status(CidRequest { cid }).await
     }
 
-    /// What a request asks of a cluster in which so many members are able to hold a copy.
-    pub(super) fn spec_within(&self, request: PinAddRequest, able: u16, now_ms: u64) -> PinSpec {
+    /// What a request asks of a cluster in which so many members may hold a copy.
+    pub(super) fn spec_within(
+        &self,
+        request: PinAddRequest,
+        capacity: u16,
+        now_ms: u64,
+    ) -> PinSpec {
         // Nobody asked for a number: a cluster that is still small does what it can, and says so.
         let may_lower = request.replicas_min.is_none() && request.replicas_max.is_none();
         let defaults = self.parts.replicas;
         let max = request.replicas_max.or(request.replicas_min).unwrap_or(defaults.1);
         let min = request.replicas_min.unwrap_or(defaults.0.min(max));
-        let min = if may_lower { min.min(able.max(1)) } else { min };
+        let min = if may_lower { min.min(capacity.max(1)) } else { min };
         PinSpec {
             cid: request.cid,
             name: request.name,
@@ -84,12 +88,6 @@ impl Operations {
 pub(super) fn not_pinned(cid: &Cid) -> Failure {
     failure("E_NOT_FOUND", format!("{cid} is not pinned"))
         .hint("ipfs-kit pin ls shows what is pinned")
-}
-
-/// Members that can hold a copy now.
-pub(super) fn able_to_hold(state: &ClusterState) -> u16 {
-    let able = state.members().values().filter(|m| m.may_hold() && m.liveness == Liveness::Alive);
-    u16::try_from(able.count()).unwrap_or(u16::MAX)
 }
 
 /// New holders for what a pin lacks; fewer than the minimum of them is an error that says why.

@@ -280,6 +280,13 @@ impl<'a> Fleet<'a> {
     }
 }
 
+/// How many members of a cluster may hold copies, whether they are there just now or not: a promise is not
+/// made smaller because somebody is away. One that is leaving does not count.
+pub fn capacity(members: &BTreeMap<NodeId, Member>) -> u16 {
+    let may_hold = |member: &&Member| member.may_hold() && member.liveness != Liveness::Draining;
+    u16::try_from(members.values().filter(may_hold).count()).unwrap_or(u16::MAX)
+}
+
 /// New holders for one pin of a state.
 pub fn choose(state: &ClusterState, wish: &Wish<'_>) -> Choice {
     Fleet::of(state).choose(wish)

@@ -190,3 +190,13 @@ fn what_is_kept_of_a_surplus_spreads_over_zones_and_prefers_workers() {
         assert_eq!(kept, holders(&members, n, 2), "a surplus is trimmed to the fresh placement");
     }
 }
+
+#[test]
+fn who_is_away_is_counted_on_and_who_leaves_is_not() {
+    let mut members = workers(4, 0);
+    members.insert(NodeId(9), Member { id: NodeId(9), ..member(9, Role::Leecher) });
+    members.get_mut(&NodeId(1)).unwrap().liveness = Liveness::Lost;
+    assert_eq!(capacity(&members), 4);
+    members.get_mut(&NodeId(2)).unwrap().liveness = Liveness::Draining;
+    assert_eq!(capacity(&members), 3);
+}
