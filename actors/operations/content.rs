@@ -37,13 +37,20 @@ impl Operations {
     pub(super) async fn content_ls(&self, request: LsRequest) -> Result<LsPage, Failure> {
         let limit = request.limit.unwrap_or(limits::PAGE_MAX).clamp(1, limits::PAGE_MAX);
         let skip = request.skip.unwrap_or(0);
-        let mut entries = self.list_directory(&request.path).await?.skip(skip);
+        let mut entries = self.list_directory(&request.path).await?;
         let mut items = Vec::new();
+        let mut seen = 0;
         while let Some(entry) = entries.next().await {
+            // What breaks among the skipped ones breaks the page: it must not pass for the last.
+            let entry = entry?;
+            seen += 1;
+            if seen <= skip {
+                continue;
+            }
             if items.len() == limit {
                 return Ok(LsPage { items, next: Some(skip + limit) });
             }
-            items.push(entry?);
+            items.push(entry);
         }
         Ok(LsPage { items, next: None })
     }
