@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
-use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, LocalBoxFuture};
 use ipfs_kit_core::id::{NodeId, PeerKey};
 use ipfs_kit_core::member::{RaftStanding, Role};
 use ipfs_kit_core::proto::Topic;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::supervision::as_caller;
 
 /// The other members.
 ///
@@ -401,6 +402,6 @@ pub async fn apart<T: Send + 'static, F: Future<Output = T> + 'static>(
         // The waiter may have given up; then nobody wants the result.
         let _ = done.send(task().await);
     };
-    executor.apart(Box::new(move || run().boxed_local())).await;
+    executor.apart(Box::new(as_caller(run))).await;
     result.await.map_err(|_| WorkDropped)
 }

@@ -51,6 +51,7 @@ pub use chaos::{Injection, NoSuchChild};
 pub use context::Ctx;
 pub use dead_letters::{DeadLetter, DeadReason};
 pub use fault::Fault;
+pub(crate) use panics::as_caller;
 pub use path::{ActorPath, NAME_LEN_BYTES_MAX, PathError};
 pub use spec::{ChildSpec, Revival, SpecError, SupervisorSpec, TaskCtx};
 pub use supervisor::{DynamicError, Root, SupervisorRef, launch};

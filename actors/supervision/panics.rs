@@ -2,9 +2,12 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
 use std::sync::{Arc, Once};
 
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use ipfs_kit_core::restart::Cause;
 
 use super::node::Node;
@@ -50,13 +53,36 @@ pub(crate) fn guard<T>(node: &Arc<Node>, code: impl FnOnce() -> T) -> Result<T, 
     catch_unwind(AssertUnwindSafe(code)).map_err(|payload| {
         let seen = LAST.with(Cell::take);
         // Without the hook (or when it was replaced) the payload still has the words.
-        let cause = seen.unwrap_or_else(|| Cause::new("panic", words(payload.as_ref())));
+        let cause = seen.unwrap_or_else(|| cause_of(payload.as_ref()));
         if let Err(again) = catch_unwind(AssertUnwindSafe(move || drop(payload))) {
             // A payload whose drop panics can only be leaked.
             std::mem::forget(again);
         }
         cause
     })
+}
+
+/// On another thread the panic was located there.
+fn cause_of(payload: &(dyn Any + Send)) -> Cause {
+    let located = payload.downcast_ref::<Cause>().cloned();
+    located.unwrap_or_else(|| Cause::new("panic", words(payload)))
+}
+
+/// A future that is the calling child's code on whatever thread it runs: its panic is located there, and goes
+/// on as that cause.
+pub(crate) fn as_caller<F: Future + 'static>(
+    make: impl FnOnce() -> F,
+) -> impl FnOnce() -> LocalBoxFuture<'static, F::Output> {
+    let node = CURRENT.with(|current| current.borrow().clone());
+    move || {
+        let mut future = Box::pin(make());
+        let located = poll_fn(move |cx| {
+            let mut poll = || future.as_mut().poll(cx);
+            let Some(node) = &node else { return poll() };
+            guard(node, poll).unwrap_or_else(|cause| resume_unwind(Box::new(cause)))
+        });
+        located.boxed_local()
+    }
 }
 
 fn words(payload: &(dyn Any + Send)) -> String {

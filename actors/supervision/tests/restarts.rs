@@ -1,5 +1,7 @@
 //! Exits, strategies, intensity, back-off, escalation.
 
+use futures_util::FutureExt;
+
 use super::*;
 
 /// Every way in which a child can end.
@@ -290,6 +292,33 @@ fn tasks_are_supervised_like_actors() {
             }
         }
         assert_eq!(exits, [(1, "panicked".to_owned()), (2, "failed".to_owned())]);
+        assert_eq!(root.stop().await, Exit::Normal);
+    });
+}
+
+#[test]
+fn a_panic_on_another_thread_names_its_place_too() {
+    testkit::run(|tree| async move {
+        let spec = SupervisorSpec::new("node", Strategy::OneForOne).back_off(quick()).child(
+            ChildSpec::task("task", |ctx: TaskCtx| async move {
+                ctx.ready();
+                if ctx.incarnation() == 1 {
+                    let far = as_caller(|| async { panic!("far away") });
+                    let poll = move || far().now_or_never();
+                    // The closure holds nothing of this thread's before it is called.
+                    let far = std::thread::scope(|scope| scope.spawn(poll).join());
+                    std::panic::resume_unwind(far.expect_err("it panics"));
+                }
+                ctx.stopped().await;
+                Ok(())
+            }),
+        );
+        let mut root = launch(spec, &tree, 1).expect("a valid spec");
+        wait_for_state(&tree, &path("/node/task"), State::Running, 2, MINUTE).await;
+        let last = tree.view(&path("/node/task")).and_then(|view| view.last_exit);
+        let Some(Exit::Panicked(cause)) = last.map(|last| last.exit) else { panic!("no crash") };
+        assert_eq!(cause.text, "far away");
+        assert!(cause.location.is_some_and(|at| at.contains("restarts.rs:")));
         assert_eq!(root.stop().await, Exit::Normal);
     });
 }
