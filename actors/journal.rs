@@ -1,4 +1,5 @@
-//! What a node remembers over restarts besides blocks and Raft: its membership and its view.
+//! What a node remembers over restarts besides blocks and Raft: its membership, its view, and that it has
+//! been served by Raft.
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ const MEMBERSHIP_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const VIEW_FILE: &str = "view";
 const VIEW_MAGIC: [u8; 4] = *b"IKVW";
 const VIEW_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+const RAFT_USED_FILE: &str = "raft.used";
+const RAFT_USED_MAGIC: [u8; 4] = *b"IKRU";
 const RECORD_VERSION: u16 = 1;
 
 /// Why something remembered can't be read. Nothing was changed.
@@ -80,6 +83,19 @@ impl Journal {
         );
     }
 
+    /// Remembers, later, that Raft has something here.
+    pub fn save_raft_used(&self) {
+        let disk = Arc::clone(&self.disk);
+        self.executor.run(
+            WorkLane::Files,
+            Box::new(move || {
+                if let Err(reason) = save_raft_used(&*disk) {
+                    tracing::warn!(%reason, "it is not remembered that raft is in use");
+                }
+            }),
+        );
+    }
+
     /// The view as it was remembered; a damaged one is as good as none.
     pub fn load_view(&self) -> Option<View> {
         match load(&*self.disk, VIEW_FILE, VIEW_MAGIC, VIEW_BYTES_MAX) {
@@ -102,6 +118,16 @@ pub fn save_membership(disk: &dyn Disk, membership: &Membership) -> Result<(), J
 /// The membership, if this node has one.
 pub fn load_membership(disk: &dyn Disk) -> Result<Option<Membership>, JournalError> {
     load(disk, MEMBERSHIP_FILE, MEMBERSHIP_MAGIC, MEMBERSHIP_BYTES_MAX)
+}
+
+/// Remembers that Raft has something here, which may not vanish any more; durable on return.
+pub fn save_raft_used(disk: &dyn Disk) -> Result<(), DiskError> {
+    write_record(disk, RAFT_USED_FILE, RAFT_USED_MAGIC, RECORD_VERSION, &[])
+}
+
+/// Whether Raft has had something here.
+pub fn is_raft_used(disk: &dyn Disk) -> Result<bool, FileError> {
+    Ok(read_record(disk, RAFT_USED_FILE, RAFT_USED_MAGIC, 0)?.is_some())
 }
 
 fn load<T: serde::de::DeserializeOwned>(

@@ -13,6 +13,7 @@ use ipfs_kit_core::state::ClusterState;
 use ipfs_kit_store::blocks::{BlockStore, BlockStoreOptions, OpenError};
 use ipfs_kit_store::checkpoint::{CheckpointError, Checkpoints};
 use ipfs_kit_store::disk::Disk;
+use ipfs_kit_store::files::FileError;
 use ipfs_kit_store::raft_log::{RaftLog, RaftLogError, RaftLogOptions};
 use ipfs_kit_store::wal::{WalError, WalOptions};
 use tokio::sync::oneshot;
@@ -27,7 +28,7 @@ use crate::gateways::Gateways;
 use crate::holdings::Holdings;
 use crate::index::IndexActor;
 use crate::ipfs::IpfsActor;
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::membership;
 use crate::operations::Operations;
 use crate::outcomes::Outcomes;
@@ -84,6 +85,15 @@ pub enum StartError {
     /// The checkpoints can't be opened.
     #[error("the checkpoints can't be opened")]
     Checkpoints(#[from] CheckpointError),
+    /// Raft had something here, and nothing is left of it: this node may have acknowledged what nobody else
+    /// has, and has forgotten whom it voted for. Final; nothing was changed.
+    #[error(
+        "the folder raft is empty, although this member has used it: what it had acknowledged is not here"
+    )]
+    RaftLost,
+    /// What is remembered of that can't be read or written.
+    #[error("the small files of the folder can't be used")]
+    SmallFile(#[from] FileError),
     /// The first state can't be written.
     #[error("the cluster's first state can't be written")]
     Found(#[from] RecoveryError),
@@ -357,7 +367,12 @@ fn open_stores(settings: &NodeSettings, world: &World) -> Result<Stores, StartEr
     for damaged in damaged {
         tracing::error!(name = %damaged.name, reason = %damaged.error, "a checkpoint is unreadable");
     }
-    if membership.founder && checkpoints.list().is_empty() && log.last_index() == 0 {
+    let is_empty = checkpoints.list().is_empty() && log.last_index() == 0;
+    let was_used = journal::is_raft_used(&**disk)?;
+    if is_empty && was_used {
+        return Err(StartError::RaftLost);
+    }
+    if is_empty && membership.founder {
         let founded = membership::found(
             membership.cluster,
             &settings.spec,
@@ -366,6 +381,9 @@ fn open_stores(settings: &NodeSettings, world: &World) -> Result<Stores, StartEr
         );
         let (state, _) = founded.map_err(StartError::Spec)?;
         consensus::found(&log, &checkpoints, &state, membership.node)?;
+    }
+    if !was_used && (membership.founder || !is_empty) {
+        journal::save_raft_used(&**disk).map_err(FileError::from)?;
     }
     let scope = scope_of(membership.node, settings.spec.role);
     let known = journal.load_view().filter(|view| view.scope() == scope);

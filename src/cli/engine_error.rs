@@ -72,7 +72,28 @@ pub fn engine_error(error: &EngineError) -> CliError {
         EngineError::Spec(_) => ("E_USAGE", None),
         EngineError::File { .. } | EngineError::ApiFolder(_) => ("E_IO", None),
         EngineError::Exposed { path, .. } => ("E_EXPOSED", Some(exposed_hint(path))),
-        EngineError::Start(error) if is_damage(error) => (
+        EngineError::Start(error) => start_error(error),
+        EngineError::Threads(_) | EngineError::Gateways(_) => ("E_START", None),
+    };
+    let cli = CliError::new(code, error.to_string()).because_source(error);
+    match hint {
+        Some(hint) => cli.hint(hint),
+        None => cli,
+    }
+}
+
+fn start_error(error: &StartError) -> (&'static str, Option<String>) {
+    match error {
+        StartError::RaftLost => (
+            "E_CORRUPT",
+            Some(
+                "bring the folder raft back (is its disk mounted?), or take the member out (ipfs-kit node \
+                 rm) and join anew with a new folder"
+                    .into(),
+            ),
+        ),
+        StartError::SmallFile(FileError::Disk(_)) => ("E_STORE", Some(WRITABLE.into())),
+        error if is_damage(error) => (
             "E_CORRUPT",
             Some(
                 "nothing was changed; check the disk, then restore the folder, or take the member out \
@@ -80,14 +101,7 @@ pub fn engine_error(error: &EngineError) -> CliError {
                     .into(),
             ),
         ),
-        EngineError::Start(_) | EngineError::Threads(_) | EngineError::Gateways(_) => {
-            ("E_START", None)
-        }
-    };
-    let cli = CliError::new(code, error.to_string()).because_source(error);
-    match hint {
-        Some(hint) => cli.hint(hint),
-        None => cli,
+        _ => ("E_START", None),
     }
 }
 
@@ -105,7 +119,7 @@ fn is_damage(error: &StartError) -> bool {
         |error: &WalError| matches!(error, WalError::Corrupt { .. } | WalError::Foreign { .. });
     let file = |error: &FileError| !matches!(error, FileError::Disk(_));
     match error {
-        StartError::Blocks(OpenError::File(error)) => file(error),
+        StartError::Blocks(OpenError::File(error)) | StartError::SmallFile(error) => file(error),
         StartError::Blocks(OpenError::Leases(LeaseError::Wal(error)))
         | StartError::Holdings(error)
         | StartError::Log(RaftLogError::Wal(error)) => wal(error),

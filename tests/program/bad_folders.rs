@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::harness::{Node, Place, kit, kit_through, up_ends};
 
 /// Root may write anywhere, unless it goes without the right to.
@@ -143,4 +145,33 @@ async fn a_truncated_log_is_cut_where_it_broke_off() {
     // Once.
     let node = Node::up(&node.stopped().await, &[]).await;
     assert!(!node.log().contains("cut an incomplete tail"), "{}", node.log());
+}
+
+/// As when the disk below it is not mounted.
+fn without_raft(folder: &Path) -> PathBuf {
+    let away = folder.with_extension("raft");
+    std::fs::rename(folder.join("raft"), &away).unwrap();
+    std::fs::create_dir(folder.join("raft")).unwrap();
+    away
+}
+
+#[tokio::test]
+async fn a_member_that_has_lost_its_raft_folder_neither_founds_again_nor_votes() {
+    let place = Place::new();
+    let first = place.master("m1").await;
+    let second = place.member("m2", &first, "master").await;
+    let votes = |node: &Value| node["raft"] == "voter" && node["liveness"] == "alive";
+    let all = |list: &Value| list.as_array().is_some_and(|list| list.iter().all(votes));
+    first.until(&["node", "ls"], |list| all(list) && list.as_array().unwrap().len() == 2).await;
+    let (joined, founder) = (second.stopped().await, first.stopped().await);
+    for folder in [&joined, &founder] {
+        let away = without_raft(folder);
+        let up = up_ends(folder, &[]).await;
+        up.refused(9, "E_CORRUPT", &["raft is empty", "is its disk mounted?"]);
+        std::fs::remove_dir_all(folder.join("raft")).unwrap();
+        std::fs::rename(away, folder.join("raft")).unwrap();
+    }
+    let first = Node::up(&founder, &[]).await;
+    let _second = Node::up(&joined, &[]).await;
+    first.until(&["node", "ls"], |list| all(list)).await;
 }
