@@ -28,7 +28,7 @@ mod recovery;
 mod requests;
 mod snapshots;
 
-pub use handle::{ConsensusHandle, Input, ProposeError, RaftGlance, StatePart};
+pub use handle::{ConsensusHandle, Input, ProposeError, RaftGlance, StatePart, Writing};
 pub use recovery::{RecoveryError, found};
 
 use log_view::{StoredLog, to_stored};
@@ -41,6 +41,9 @@ const DRAIN_MAX: usize = 2048;
 /// How long the others may wait for the word that an entry is committed, in case the next entry, which
 /// carries it for nothing, comes before that.
 const TELL_COMMIT_AFTER: Duration = Duration::from_millis(5);
+
+/// Between two attempts to write to a full disk.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the task is made of; everything in it survives its restarts.
 #[derive(Clone)]
@@ -69,8 +72,8 @@ pub struct Deps {
     pub requests: RequestIds,
     /// Hears what was applied.
     pub on_applied: Arc<dyn Fn(Applied) + Send + Sync>,
-    /// Hears who leads.
-    pub on_leadership: Arc<dyn Fn(LeadershipChanged) + Send + Sync>,
+    /// Hears who leads; false if not everybody has, so that it is said again.
+    pub on_leadership: Arc<dyn Fn(LeadershipChanged) -> bool + Send + Sync>,
 }
 
 /// Why the task ended. What is durable is intact; a restart goes on from it, except where the disk has
@@ -128,7 +131,7 @@ pub(crate) struct Task {
     pending_offer: Option<raft::SnapshotOffer>,
     jobs: mpsc::Sender<Job>,
     job_results: Option<mpsc::Receiver<Job>>,
-    told: Option<LeadershipChanged>,
+    told: Told,
     glance: housekeeping::Leadership,
     /// The log's end was cut; since then, or since the leader was last heard.
     suspect_since: Option<Instant>,
@@ -138,6 +141,14 @@ pub(crate) struct Task {
     unwritten: Option<raft_log::HardState>,
     /// When to tell what is committed, if no entry does it before.
     tell_commit_at: Option<Instant>,
+}
+
+/// What the shells were told of the leadership.
+#[derive(Default)]
+struct Told {
+    last: Option<LeadershipChanged>,
+    /// One of them was not to be reached, and is told again.
+    unheard: bool,
 }
 
 /// A background job's result.
@@ -177,7 +188,7 @@ impl Task {
             self.deps.handle.state.read(|state| (state.epoch(), state.cluster().is_some()));
         self.tell_leadership();
         if founded {
-            (self.deps.on_applied)(Applied { epoch, entries: Arc::default() });
+            (self.deps.on_applied)(Applied { epoch, entries: Vec::new() });
         }
         if self.conf == raft::ConfState::single(self.id()) {
             self.core.campaign()?;
@@ -327,11 +338,37 @@ impl Task {
         }
         stored.hard_state = stored.hard_state.or(self.unwritten);
         if !stored.is_empty() {
-            let log = Arc::clone(&self.deps.log);
-            let append = move || log.append(&stored);
-            work(&*self.deps.executor, WorkLane::Log, append).await??;
+            self.append(Arc::new(stored)).await?;
         }
         self.unwritten = None;
+        Ok(())
+    }
+
+    /// Appends to the log. A full disk is waited out: until there is room this node hears, votes and leads
+    /// nothing, and the others go on without it.
+    async fn append(&mut self, stored: Arc<raft_log::Batch>) -> Result<(), ConsensusError> {
+        let mut now = Writing { since: Instant::now(), disk_full: false };
+        loop {
+            self.deps.handle.writing.write(|writing| *writing = Some(now));
+            let (log, batch) = (Arc::clone(&self.deps.log), Arc::clone(&stored));
+            let append = move || log.append(&batch);
+            match work(&*self.deps.executor, WorkLane::Log, append).await? {
+                Ok(()) => break,
+                Err(error) if error.is_full() => {
+                    if !std::mem::replace(&mut now.disk_full, true) {
+                        tracing::error!(%error, "raft stands still until the disk has room");
+                        self.deps.handle.writing.write(|writing| *writing = Some(now));
+                        self.step_aside();
+                    }
+                    tokio::time::sleep(FULL_DISK_PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if now.disk_full {
+            tracing::info!("the disk has room again, raft goes on");
+        }
+        self.deps.handle.writing.write(|writing| *writing = None);
         Ok(())
     }
 

@@ -20,13 +20,12 @@ pub struct AppliedEntry {
 }
 
 /// Entries were applied on this master; consecutive, in order.
-#[derive(Message, Clone, Debug)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub struct Applied {
     /// The history epoch.
     pub epoch: u64,
     /// The entries; none: the whole state was replaced by a snapshot.
-    pub entries: Arc<Vec<AppliedEntry>>,
+    pub entries: Vec<AppliedEntry>,
 }
 
 /// Who leads, as this master knows it.

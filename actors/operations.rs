@@ -42,6 +42,8 @@ const WITHIN: Duration = Duration::from_secs(20);
 
 /// How long coordination may take: a little longer than it tries, so that its own word is heard.
 const ASK_WITHIN: Duration = Duration::from_secs(21);
+/// How long this node's own leadership is relied on: it may be one of the past, or wait for its disk.
+const DIRECT_WITHIN: Duration = Duration::from_secs(5);
 /// Pause before another member is asked while nobody leads.
 const LEADER_PAUSE: Duration = Duration::from_millis(40);
 
@@ -214,7 +216,7 @@ impl Operations {
             Site::Local | Site::Any => true,
             // Whatever gets here without a cluster needs none.
             Site::Master | Site::Leader if self.parts.cluster.is_none() => true,
-            Site::Master => consensus.is_some_and(|c| c.glance.read(|glance| glance.running)),
+            Site::Master => consensus.is_some_and(|c| c.is_moving()),
             Site::Leader => consensus.is_some_and(|c| c.leading()),
         }
     }
@@ -326,7 +328,7 @@ impl Operations {
             let command = Command { request: cluster.requests.next(), op: submit.op.clone() };
             submit.request = Some(command.request);
             let proposed = cluster.consensus.propose(vec![command]);
-            if let Ok(Ok(outcomes)) = tokio::time::timeout(WITHIN, proposed).await {
+            if let Ok(Ok(outcomes)) = tokio::time::timeout(DIRECT_WITHIN, proposed).await {
                 match outcomes.into_iter().next() {
                     Some(Outcome::Refused(refusal)) => return Err(refusal_failure(&refusal)),
                     Some(outcome) => return Ok(outcome),
@@ -335,13 +337,17 @@ impl Operations {
             }
             submit.within = WITHIN.saturating_sub(begun.elapsed());
         }
-        let asked = cluster.coordination.ask_within(submit, ASK_WITHIN).await;
+        let patience = submit.within + (ASK_WITHIN - WITHIN);
+        let asked = cluster.coordination.ask_within(submit, patience).await;
         asked.map_err(|error| busy(&error))?.map_err(|error: SubmitError| no_quorum(&error))
     }
 
     /// Waits until this master's state covers everything acknowledged before, then looks at it.
     async fn linearizable<R>(&self, look: impl FnOnce(&ClusterState) -> R) -> Result<R, Failure> {
         let consensus = self.parts.consensus().ok_or_else(no_cluster)?;
+        if consensus.stands_still() {
+            return Err(not_leader());
+        }
         if consensus.leading() {
             consensus.read_index().await.map_err(|_| not_leader())?;
         } else {

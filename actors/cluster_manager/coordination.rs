@@ -193,12 +193,14 @@ impl Deps {
             return Ok(Err(Miss { leader: None, reason: "no master is known".into() }));
         };
         let outcomes = if target == self.node {
-            match self.consensus.propose(vec![command.clone()]).await {
-                Ok(outcomes) => outcomes,
-                Err(ProposeError::TooLarge { len_bytes }) => {
+            let proposed = self.consensus.propose(vec![command.clone()]);
+            match tokio::time::timeout(TRY_MAX, proposed).await {
+                Ok(Ok(outcomes)) => outcomes,
+                Ok(Err(ProposeError::TooLarge { len_bytes })) => {
                     return Err(SubmitError::TooLarge { len_bytes });
                 }
-                Err(error) => return Ok(Err(miss_of_propose(&error))),
+                Ok(Err(error)) => return Ok(Err(miss_of_propose(&error))),
+                Err(_) => return Ok(Err(miss_of_silence(target))),
             }
         } else {
             let request = Request::Propose { commands: vec![command.clone()] };
@@ -222,7 +224,10 @@ impl Deps {
             let index = match target {
                 None => Err(Miss { leader: None, reason: "no master is known".into() }),
                 Some(node) if node == self.node => {
-                    self.consensus.read_index().await.map_err(|error| miss_of_propose(&error))
+                    match tokio::time::timeout(TRY_MAX, self.consensus.read_index()).await {
+                        Ok(index) => index.map_err(|error| miss_of_propose(&error)),
+                        Err(_) => Err(miss_of_silence(node)),
+                    }
                 }
                 Some(node) => match self.rpc.call(node, &Request::ReadIndex, TRY_MAX).await {
                     Ok(Response::ReadIndex(index)) => Ok(index),
@@ -243,6 +248,9 @@ impl Deps {
     /// Waits until this master has applied `index`; it is a heartbeat or two behind at most.
     async fn wait_applied(&self, index: u64, tries: &Tries) -> Result<(), SubmitError> {
         while self.consensus.state.read(|state| state.index()) < index {
+            if self.consensus.stands_still() {
+                return Err(tries.give_up("this master can't write its log".into()));
+            }
             if tries.over() {
                 return Err(tries.give_up("this master lags behind the leader".into()));
             }
@@ -331,6 +339,11 @@ fn miss_of_propose(error: &ProposeError) -> Miss {
         _ => None,
     };
     Miss { leader, reason: error.to_string() }
+}
+
+fn miss_of_silence(node: NodeId) -> Miss {
+    let within_ms = TRY_MAX.as_millis();
+    Miss { leader: None, reason: format!("node {node} did not answer within {within_ms} ms") }
 }
 
 fn miss_of_rpc(error: &RpcError) -> Miss {

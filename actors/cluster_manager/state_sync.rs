@@ -5,6 +5,7 @@
 //! correct depends on gossip; how much arrives by it first is counted.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::consensus::ConsensusHandle;
-use crate::events::{Applied, AppliedEntry, BeaconHeard, LeadershipChanged, ViewMoved};
+use crate::events::{AppliedEntry, BeaconHeard, LeadershipChanged, ViewMoved};
 use crate::journal::Journal;
 use crate::ports::Verdict;
 use crate::rpc::{Rpc, RpcError, unexpected};
@@ -29,10 +30,12 @@ use crate::supervised;
 use crate::supervision::Ctx;
 
 mod feed;
+mod inbox;
 #[cfg(test)]
 mod tests;
 
-use feed::Ring;
+use feed::{Outbox, Ring};
+pub use inbox::Inbox;
 
 /// How long a follower waits for gossip to fill a gap before it asks.
 const GAP_PATIENCE: Duration = Duration::from_millis(150);
@@ -45,12 +48,15 @@ const FEED_WAIT_MS: u32 = 2_000;
 const DISTRUST: Duration = Duration::from_secs(5);
 /// How long a held request stays unanswered after something happened: gossip, where it works, is first.
 const GOSSIP_HEAD_START: Duration = Duration::from_millis(100);
+/// What is committed so soon after the last published delta goes out in one with what follows: signing,
+/// checking and passing on a message costs more than to commit an entry.
+const GATHER: Duration = Duration::from_millis(10);
 /// Deltas kept while an earlier one is missing.
 const EARLY_DELTAS_MAX: usize = 256;
 /// Pause after a feed request failed.
 const FEED_RETRY: Duration = Duration::from_millis(200);
 
-/// Deltas and outcomes by the way they came first.
+/// Deltas by the way they came first, one for each entry of the log: a message may carry a range of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrivals {
     /// Deltas that gossip brought first.
@@ -82,6 +88,12 @@ pub struct Deps {
     pub arrivals: Shared<Arrivals>,
     /// The leader as last heard of.
     pub leader_hint: Shared<Option<NodeId>>,
+    /// What consensus has applied here.
+    pub inbox: Inbox,
+}
+
+fn entries_of(delta: &Delta) -> u64 {
+    delta.to.saturating_sub(delta.from) + 1
 }
 
 /// Who hears that the view moved, in order. Filled when the tree is built.
@@ -91,6 +103,9 @@ pub type Listeners = Shared<Vec<Arc<dyn Fn(ViewMoved) + Send + Sync>>>;
 pub struct StateSync {
     deps: Deps,
     ring: Ring,
+    outbox: Outbox,
+    /// A delta was published within [`GATHER`].
+    gathering: bool,
     early: BTreeMap<u64, Delta>,
     /// Wakes feed requests that wait for something to happen.
     happened: Arc<Notify>,
@@ -105,6 +120,7 @@ pub struct StateSync {
     tries: usize,
     view_saved: u64,
     masters_saved: Vec<Member>,
+    raft_used_saved: bool,
 }
 
 /// What became of a delta.
@@ -117,6 +133,11 @@ enum Step {
     /// It did not fit: something is missing here.
     Missing,
 }
+
+/// Consensus has applied something: it is in the inbox.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct AppliedWaiting;
 
 /// A gossiped delta from a member.
 #[derive(Message, Debug)]
@@ -156,13 +177,17 @@ struct FeedCame(Result<(NodeId, Response), RpcError>);
 impl StateSync {
     /// A fresh actor over what survives.
     pub fn new(deps: Deps) -> Self {
+        // The leadership is told only when it changes; after a restart the glance knows it.
+        let (leading, term) = deps.consensus.glance.read(|glance| (glance.leading, glance.term));
         Self {
             deps,
             ring: Ring::default(),
+            outbox: Outbox::default(),
+            gathering: false,
             early: BTreeMap::new(),
             happened: Arc::new(Notify::new()),
-            leading: false,
-            term: 0,
+            leading,
+            term,
             lagging_since: None,
             fetching: false,
             asked_from: 0,
@@ -171,6 +196,7 @@ impl StateSync {
             tries: 0,
             view_saved: 0,
             masters_saved: Vec::new(),
+            raft_used_saved: false,
         }
     }
 
@@ -245,12 +271,28 @@ impl StateSync {
         })
     }
 
-    fn publish(&mut self, entries: &[AppliedEntry], epoch: u64) {
-        for delta in feed::merge(entries, epoch) {
-            // Off, alone or too much: followers see it in the next beacon or heartbeat and ask.
-            if let Err(reason) = self.deps.rpc.publish(Topic::Pins, &Gossip::Delta(delta)) {
-                tracing::debug!(%reason, "delta not gossiped");
-            }
+    fn publish(&mut self, entries: &[AppliedEntry], epoch: u64, ctx: &mut Ctx<Self>) {
+        for delta in self.outbox.push(entries, epoch) {
+            self.gossip(delta);
+        }
+        if !self.gathering {
+            self.publish_gathered(ctx);
+        }
+    }
+
+    fn publish_gathered(&mut self, ctx: &mut Ctx<Self>) {
+        let delta = self.outbox.take();
+        self.gathering = delta.is_some();
+        if let Some(delta) = delta {
+            self.gossip(delta);
+            ctx.run_later(GATHER, Self::publish_gathered);
+        }
+    }
+
+    fn gossip(&self, delta: Delta) {
+        // Off, alone or too much: followers see it in the next beacon or heartbeat and ask.
+        if let Err(reason) = self.deps.rpc.publish(Topic::Pins, &Gossip::Delta(delta)) {
+            tracing::debug!(%reason, "delta not gossiped");
         }
     }
 
@@ -292,8 +334,9 @@ impl StateSync {
                 return;
             }
             let delta = next.remove();
+            let entries = entries_of(&delta);
             match self.advance(delta) {
-                Step::Moved => self.count(true),
+                Step::Moved => self.count(entries, true),
                 Step::Known => {}
                 Step::Missing => complete = false,
             }
@@ -303,16 +346,16 @@ impl StateSync {
         }
     }
 
-    fn count(&mut self, by_gossip: bool) {
+    fn count(&mut self, entries: u64, by_gossip: bool) {
         // What happened before this run could come by no other way than the feed.
         if !self.caught_up {
             return;
         }
         self.deps.arrivals.write(|arrivals| {
             if by_gossip {
-                arrivals.deltas_by_gossip += 1;
+                arrivals.deltas_by_gossip += entries;
             } else {
-                arrivals.deltas_by_feed += 1;
+                arrivals.deltas_by_feed += entries;
             }
         });
     }
@@ -372,8 +415,9 @@ impl StateSync {
                 self.deps.leader_hint.write(|hint| *hint = Some(beacon.leader));
                 let mut moved = false;
                 for delta in deltas {
+                    let entries = entries_of(&delta);
                     if self.advance(delta) == Step::Moved {
-                        self.count(false);
+                        self.count(entries, false);
                         moved = true;
                     }
                 }
@@ -447,14 +491,16 @@ impl Actor for StateSync {
             self.tell(self.deps.view.read(View::index), None);
         }
         ctx.run_interval(Duration::from_millis(50), |actor, ctx| actor.follow(ctx));
-        ctx.run_interval(self.deps.beacon, |actor, _| actor.on_beacon_tick());
+        ctx.run_interval(self.deps.beacon, Self::on_beacon_tick);
         ctx.run_interval(Duration::from_secs(5), |actor, _| actor.save_view());
         self.follow(ctx);
     }
 }
 
 impl StateSync {
-    fn on_beacon_tick(&mut self) {
+    fn on_beacon_tick(&mut self, ctx: &mut Ctx<Self>) {
+        // A word that found the mailbox full is not said again if nothing happens.
+        self.take_applied(ctx);
         if !self.leading {
             return;
         }
@@ -471,17 +517,27 @@ supervised!(StateSync);
 impl Handler<LeadershipChanged> for StateSync {
     type Result = ();
 
-    fn handle(&mut self, changed: LeadershipChanged, _: &mut Ctx<Self>) {
+    fn handle(&mut self, changed: LeadershipChanged, ctx: &mut Ctx<Self>) {
         self.leading = changed.leading;
         self.term = changed.term;
-        self.on_beacon_tick();
+        self.on_beacon_tick(ctx);
     }
 }
 
-impl Handler<Applied> for StateSync {
+impl Handler<AppliedWaiting> for StateSync {
     type Result = ();
 
-    fn handle(&mut self, applied: Applied, _: &mut Ctx<Self>) {
+    fn handle(&mut self, _: AppliedWaiting, ctx: &mut Ctx<Self>) {
+        self.take_applied(ctx);
+    }
+}
+
+impl StateSync {
+    fn take_applied(&mut self, ctx: &mut Ctx<Self>) {
+        let Some(applied) = self.deps.inbox.take() else { return };
+        if !mem::replace(&mut self.raft_used_saved, true) {
+            self.deps.journal.save_raft_used();
+        }
         self.lagging_since = None;
         if applied.entries.is_empty() {
             self.resync_from_state();
@@ -489,11 +545,11 @@ impl Handler<Applied> for StateSync {
             return;
         }
         let index = self.deps.view.read(View::index);
-        let fresh = applied.entries.iter().filter(|entry| entry.index > index);
-        let fresh: Vec<AppliedEntry> = fresh.cloned().collect();
+        let entries = applied.entries.into_iter();
+        let fresh: Vec<AppliedEntry> = entries.filter(|entry| entry.index > index).collect();
         let Some(first) = fresh.first() else { return };
         if first.index != index + 1 || self.deps.view.read(View::epoch) != applied.epoch {
-            // Missed something (a restart, a full mailbox, a snapshot): the state itself has it all.
+            // Missed something (a restart, a snapshot): the state itself has it all.
             self.resync_from_state();
             self.happened.notify_waiters();
             return;
@@ -510,7 +566,7 @@ impl Handler<Applied> for StateSync {
             self.ring.push(delta);
         }
         if self.leading {
-            self.publish(&fresh, applied.epoch);
+            self.publish(&fresh, applied.epoch, ctx);
         }
         let to = fresh.last().map_or(index, |entry| entry.index);
         self.tell(to, Some(Arc::new(changes)));
@@ -531,8 +587,9 @@ impl Handler<DeltaHeard> for StateSync {
         if !from_master || self.is_fed_by_raft() {
             return;
         }
+        let entries = entries_of(&heard.delta);
         if self.advance(heard.delta) == Step::Moved {
-            self.count(true);
+            self.count(entries, true);
             self.advance_early();
         }
     }

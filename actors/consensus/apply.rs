@@ -1,7 +1,5 @@
 //! Applying committed entries: the state changes here and nowhere else.
 
-use std::sync::Arc;
-
 use ipfs_kit_consensus as raft;
 use ipfs_kit_core::codec::{self, Kind};
 use ipfs_kit_core::command::Entry;
@@ -23,7 +21,7 @@ impl Task {
             self.applied_own_term = self.applied_term;
         }
         let epoch = self.deps.handle.state.read(|state| state.epoch());
-        (self.deps.on_applied)(Applied { epoch, entries: Arc::new(entries) });
+        (self.deps.on_applied)(Applied { epoch, entries });
         self.grant(grants);
         Ok(())
     }

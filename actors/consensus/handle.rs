@@ -1,6 +1,7 @@
 //! The handle to the consensus task: it survives the task's restarts.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ipfs_kit_core::command::{Command, Outcome};
@@ -122,6 +123,19 @@ pub struct RaftGlance {
     pub learners: Vec<NodeId>,
 }
 
+/// A write of the log that is under way. Until it is done, Raft stands still on this node.
+#[derive(Clone, Copy, Debug)]
+pub struct Writing {
+    /// Since when.
+    pub since: Instant,
+    /// It is tried again and again, because the disk is full.
+    pub disk_full: bool,
+}
+
+/// How long a write may take before its node counts as no leader any more. The others elect another in the
+/// meantime; this one can't know of it.
+const LEAD_THROUGH: Duration = Duration::from_secs(3);
+
 /// The handle; cheap to clone.
 #[derive(Clone)]
 pub struct ConsensusHandle {
@@ -130,6 +144,8 @@ pub struct ConsensusHandle {
     pub state: SharedState,
     /// Raft at a glance.
     pub glance: Shared<RaftGlance>,
+    /// The write of the log that is under way.
+    pub writing: Shared<Option<Writing>>,
     /// Masters that this node, while it leads, takes out of Raft although the state says nothing of it
     /// yet.
     stepping_down: Shared<BTreeSet<NodeId>>,
@@ -158,7 +174,8 @@ impl ConsensusHandle {
         let (inbox, glance) = (Shared::new(None), Shared::new(RaftGlance::default()));
         let masters_clock = Shared::new(MastersClock::default());
         let (stepping_down, since) = (Shared::new(BTreeSet::new()), Instant::now());
-        Self { inbox, state, glance, stepping_down, masters_clock, since }
+        let writing = Shared::new(None);
+        Self { inbox, state, glance, writing, stepping_down, masters_clock, since }
     }
 
     /// A heartbeat came, with what its sender's wall clock shows.
@@ -201,7 +218,23 @@ impl ConsensusHandle {
 
     /// Whether this node leads.
     pub fn leading(&self) -> bool {
-        self.glance.read(|glance| glance.leading)
+        self.glance.read(|glance| glance.leading) && !self.stands_still()
+    }
+
+    /// Whether Raft waits for its log here, and has for so long that nothing should wait for it.
+    pub fn stands_still(&self) -> bool {
+        self.writing.read(|writing| {
+            writing.is_some_and(|now| now.disk_full || now.since.elapsed() >= LEAD_THROUGH)
+        })
+    }
+
+    /// Whether Raft runs here and gets on.
+    pub fn is_moving(&self) -> bool {
+        self.glance.read(|glance| glance.running) && !self.stands_still()
+    }
+
+    fn check_moving(&self) -> Result<(), ProposeError> {
+        if self.stands_still() { Err(ProposeError::NotLeader { leader: None }) } else { Ok(()) }
     }
 
     /// The leader, if one is known.
@@ -219,6 +252,7 @@ impl ConsensusHandle {
     pub(crate) fn disconnect(&self) {
         self.inbox.write(|slot| *slot = None);
         self.glance.write(|glance| *glance = RaftGlance::default());
+        self.writing.write(|writing| *writing = None);
     }
 
     /// Queues a Raft message; a full inbox drops it, which Raft repairs.
@@ -243,6 +277,7 @@ impl ConsensusHandle {
 
     /// Commits commands and waits for their outcomes.
     pub async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, ProposeError> {
+        self.check_moving()?;
         let (reply, outcome) = oneshot::channel();
         self.put(Input::Propose { commands, reply })?;
         outcome.await.map_err(|_| ProposeError::Lost { leader: None })?
@@ -250,6 +285,7 @@ impl ConsensusHandle {
 
     /// Waits until everything acknowledged before the call is applied here; leaders only.
     pub async fn read_index(&self) -> Result<u64, ProposeError> {
+        self.check_moving()?;
         let (reply, index) = oneshot::channel();
         self.put(Input::ReadIndex { reply })?;
         index.await.map_err(|_| ProposeError::Lost { leader: None })?

@@ -13,7 +13,7 @@ use ipfs_kit_core::proto::Request;
 use ipfs_kit_store::checkpoint::CheckpointMeta;
 use ipfs_kit_store::raft_log;
 
-use super::{ConsensusError, Job, RaftGlance, Task};
+use super::{ConsensusError, Job, RaftGlance, Task, Told};
 use crate::events::LeadershipChanged;
 use crate::ports::{WorkLane, work};
 
@@ -39,6 +39,7 @@ impl Task {
     pub(super) fn tick(&mut self) -> Result<(), ConsensusError> {
         self.core.tick()?;
         self.ticks += 1;
+        self.repeat_leadership();
         if self.ticks.is_multiple_of(LOOK_TICKS) {
             self.reconcile_members();
             self.checkpoint_if_due();
@@ -105,10 +106,32 @@ impl Task {
         };
         self.deps.handle.glance.write(|shown| *shown = glance);
         let now = LeadershipChanged { term: status.term, leader, leading };
-        if self.told != Some(now) {
-            self.told = Some(now);
+        if self.told.last != Some(now) {
+            self.told.last = Some(now);
             tracing::info!(term = now.term, leader = ?now.leader, leading, "leadership");
-            (self.deps.on_leadership)(now);
+            self.told.unheard = !(self.deps.on_leadership)(now);
+        }
+    }
+
+    /// Raft stands still here: nobody is to count on this node as a leader. What it is really comes with the
+    /// next glance.
+    pub(super) fn step_aside(&mut self) {
+        self.glance.leads = false;
+        self.glance.leader = None;
+        self.requests.lose(None);
+        for (_, reply) in std::mem::take(&mut self.reads) {
+            // Whoever asked may have given up.
+            let _ = reply.send(Err(super::ProposeError::Lost { leader: None }));
+        }
+        self.deps.handle.glance.write(|shown| (shown.leader, shown.leading) = (None, false));
+        let now = LeadershipChanged { term: self.glance.term, leader: None, leading: false };
+        self.told = Told { last: Some(now), unheard: !(self.deps.on_leadership)(now) };
+    }
+
+    /// Tells the shells once more, if one of them was not to be reached.
+    pub(super) fn repeat_leadership(&mut self) {
+        if let Some(last) = self.told.last.filter(|_| self.told.unheard) {
+            self.told.unheard = !(self.deps.on_leadership)(last);
         }
     }
 
@@ -219,9 +242,16 @@ impl Task {
                 let oldest = self.deps.checkpoints.list().first().map_or(0, |c| c.applied_index);
                 if let Some(to) = self.compaction().compact_to(&self.core.status(), oldest) {
                     // The log lets go only of what it knows to be committed.
-                    let hard_state = self.unwritten.take();
-                    self.deps.log.append(&raft_log::Batch { hard_state, ..Default::default() })?;
-                    self.deps.log.compact(to)?;
+                    let batch =
+                        raft_log::Batch { hard_state: self.unwritten, ..Default::default() };
+                    let log = &self.deps.log;
+                    match log.append(&batch).and_then(|()| log.compact(to)) {
+                        Ok(()) => self.unwritten = None,
+                        Err(error) if error.is_full() => {
+                            tracing::warn!(%error, "the log is made shorter another time");
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
                 }
             }
             Job::CheckpointWritten(Err(reason)) => {

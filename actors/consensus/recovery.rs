@@ -13,7 +13,7 @@ use super::housekeeping::Leadership;
 use super::log_view::StoredLog;
 use super::requests::Requests;
 use super::snapshots::{load, to_raft};
-use super::{Deps, Task, raft_id};
+use super::{Deps, Task, Told, raft_id};
 
 /// Background jobs whose results may wait.
 const JOBS_MAX: usize = 16;
@@ -137,7 +137,7 @@ pub(super) fn recover(deps: Deps) -> Result<Task, RecoveryError> {
         pending_offer: None,
         jobs,
         job_results: Some(job_results),
-        told: None,
+        told: Told::default(),
         glance: Leadership::default(),
         suspect_since: suspect.then(Instant::now),
         membership_asked: 0,

@@ -128,7 +128,7 @@ impl Task {
         self.applied_term = manifest.term;
         self.checkpoint_index = manifest.index;
         let epoch = self.deps.handle.state.read(ClusterState::epoch);
-        (self.deps.on_applied)(Applied { epoch, entries: Arc::default() });
+        (self.deps.on_applied)(Applied { epoch, entries: Vec::new() });
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ use crate::cluster_ctl::{self, ClusterCtlActor};
 use crate::cluster_manager::coordination::{self, Coordination};
 use crate::cluster_manager::dynamic_role::{self, DynamicRole};
 use crate::cluster_manager::monitoring::{self, Monitoring};
-use crate::cluster_manager::state_sync::{self, StateSync};
+use crate::cluster_manager::state_sync::{self, AppliedWaiting, Inbox, StateSync};
 use crate::consensus::{self, ConsensusHandle};
 use crate::events::{Applied, LeadershipChanged, ViewMoved};
 use crate::follow::{self, FollowActor, RootDamaged};
@@ -256,6 +256,7 @@ impl ClusterPart {
             leader_hint: leader_hint.clone(),
             requests: requests.clone(),
         };
+        let inbox = Inbox::default();
         let state_sync = state_sync::Deps {
             node,
             rpc: rpc.clone(),
@@ -267,6 +268,7 @@ impl ClusterPart {
             listeners: Shared::new(listeners(refs, view, &peers, node)),
             arrivals: arrivals.clone(),
             leader_hint: leader_hint.clone(),
+            inbox: inbox.clone(),
         };
         let sink = outcomes.clone();
         let monitoring = monitoring::Deps {
@@ -307,7 +309,7 @@ impl ClusterPart {
             clock: Arc::clone(&world.clock),
             executor: Arc::clone(&world.executor),
             requests: requests.clone(),
-            on_applied: on_applied(refs),
+            on_applied: on_applied(refs, inbox),
             on_leadership: on_leadership(refs),
         };
         let cluster_ctl = cluster_ctl::Deps {
@@ -640,17 +642,17 @@ fn on_damaged(refs: &Refs) -> Arc<dyn Fn(ipfs_kit_core::id::Cid) + Send + Sync> 
     })
 }
 
-fn on_applied(refs: &Refs) -> Arc<dyn Fn(Applied) + Send + Sync> {
+fn on_applied(refs: &Refs, inbox: Inbox) -> Arc<dyn Fn(Applied) + Send + Sync> {
     let state_sync = refs.state_sync.clone();
     Arc::new(move |applied| {
-        // State-sync notices the gap at the next entry and takes the state itself.
-        if let Err(reason) = state_sync.tell(applied) {
-            tracing::debug!(%reason, "state-sync missed entries");
-        }
+        inbox.put(applied, || {
+            let told = state_sync.tell(AppliedWaiting);
+            told.inspect_err(|reason| tracing::debug!(%reason, "state-sync is told later")).is_ok()
+        });
     })
 }
 
-fn on_leadership(refs: &Refs) -> Arc<dyn Fn(LeadershipChanged) + Send + Sync> {
+fn on_leadership(refs: &Refs) -> Arc<dyn Fn(LeadershipChanged) -> bool + Send + Sync> {
     let (state_sync, monitoring) = (refs.state_sync.clone(), refs.monitoring.clone());
     let cluster_ctl = refs.cluster_ctl.clone();
     Arc::new(move |changed| {
@@ -659,10 +661,10 @@ fn on_leadership(refs: &Refs) -> Arc<dyn Fn(LeadershipChanged) + Send + Sync> {
             monitoring.tell(changed).map_err(|error| error.to_string()),
             cluster_ctl.tell(changed).map_err(|error| error.to_string()),
         ];
-        for reason in told.into_iter().filter_map(Result::err) {
-            // A shell that starts later asks the glance.
-            tracing::debug!(%reason, "a shell did not hear of the leadership");
-        }
+        let unheard = told.into_iter().filter_map(Result::err);
+        // A shell that starts later asks the glance.
+        unheard.inspect(|reason| tracing::debug!(%reason, "told of the leadership later")).count()
+            == 0
     })
 }
 

@@ -29,11 +29,14 @@ impl Operations {
         let index = cluster.view.read(|view| view.index());
         let is_master = self.role.read(|role| *role) == Role::Master;
         let raft = is_master.then(|| {
+            let writing = cluster.consensus.writing.read(|writing| *writing);
             cluster.consensus.glance.read(|glance| RaftFacts {
                 running: glance.running,
                 has_leader: glance.leader.is_some(),
                 commit: glance.commit,
                 applied: glance.applied,
+                writing_ms: writing.map_or(0, |now| now.since.elapsed().as_millis() as u64),
+                disk_full: writing.is_some_and(|writing| writing.disk_full),
             })
         });
         Some(ClusterFacts {

@@ -50,6 +50,17 @@ pub struct RaftFacts {
     pub commit: u64,
     /// Applied index.
     pub applied: u64,
+    /// Milliseconds since the write of its log began that is under way.
+    pub writing_ms: u64,
+    /// That write waits for room on the disk.
+    pub disk_full: bool,
+}
+
+impl RaftFacts {
+    /// Whether a write of the log has taken so long that nothing is to be expected of it.
+    fn hangs(&self) -> bool {
+        self.writing_ms > STALL_MS_MAX
+    }
 }
 
 /// The verdict.
@@ -88,6 +99,8 @@ pub enum ReasonCode {
     DiskTrouble,
     /// A master's Raft does not run.
     RaftDown,
+    /// A master's Raft waits for its log to be written.
+    RaftStalled,
     /// Raft knows no leader.
     NoLeader,
     /// No leader has answered for longer than a session lives.
@@ -126,7 +139,10 @@ pub fn judge(facts: &Facts) -> NodeHealth {
     if let Some(cluster) = &facts.cluster {
         judge_member(cluster, &mut because);
     }
-    let live = facts.live && stalled.is_none();
+    let raft = facts.cluster.as_ref().and_then(|cluster| cluster.raft.as_ref());
+    // A restart makes no room on a disk.
+    let hangs = raft.is_some_and(|raft| raft.hangs() && !raft.disk_full);
+    let live = facts.live && stalled.is_none() && !hangs;
     NodeHealth { live, ready: reasons.is_empty(), reasons }
 }
 
@@ -136,6 +152,13 @@ fn judge_member(cluster: &ClusterFacts, because: &mut impl FnMut(ReasonCode, Str
         if !raft.running {
             let message = "this master's raft does not run".to_owned();
             because(ReasonCode::RaftDown, message, "ipfs-kit actors shows its last error");
+        } else if raft.disk_full {
+            let message = "this master's raft log can't be written: its disk is full".to_owned();
+            because(ReasonCode::RaftStalled, message, "free space on it; raft goes on by itself");
+        } else if raft.hangs() {
+            let seconds = raft.writing_ms / 1000;
+            let message = format!("a write of this master's raft log has taken {seconds} s");
+            because(ReasonCode::RaftStalled, message, "look at the disk of the node's folder");
         } else if !raft.has_leader {
             let message = "no leader is known".to_owned();
             because(ReasonCode::NoLeader, message, "more than half of the masters must be up");

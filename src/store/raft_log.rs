@@ -55,6 +55,14 @@ pub enum RaftLogError {
     Wal(#[from] WalError),
 }
 
+impl RaftLogError {
+    /// Whether the disk is full. The log is as it was; the same batch can be appended once there is room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Wal(WalError::Disk(error)) if error.is_full())
+    }
+}
+
 /// An entry of the log. `kind` is the caller's (Raft's entry types); both payloads are opaque.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entry {

@@ -4,7 +4,14 @@ use super::*;
 
 /// A master in health.
 fn master() -> Facts {
-    let raft = RaftFacts { running: true, has_leader: true, commit: 90, applied: 90 };
+    let raft = RaftFacts {
+        running: true,
+        has_leader: true,
+        commit: 90,
+        applied: 90,
+        writing_ms: 20,
+        disk_full: false,
+    };
     let cluster =
         ClusterFacts { session_ms_ago: Some(900), lease_ms: 1000, behind: 0, raft: Some(raft) };
     Facts { live: true, cluster: Some(cluster), ..Facts::default() }
@@ -44,6 +51,9 @@ fn every_cause_has_its_reason() {
     let raft = |change: fn(&mut RaftFacts)| with_cluster(|c| change(c.raft.as_mut().unwrap()));
     assert_eq!(raft(|raft| raft.running = false), [ReasonCode::RaftDown]);
     assert_eq!(raft(|raft| raft.has_leader = false), [ReasonCode::NoLeader]);
+    assert_eq!(raft(|raft| raft.writing_ms = STALL_MS_MAX), []);
+    assert_eq!(raft(|raft| raft.writing_ms = STALL_MS_MAX + 1), [ReasonCode::RaftStalled]);
+    assert_eq!(raft(|raft| raft.disk_full = true), [ReasonCode::RaftStalled]);
     assert_eq!(raft(|raft| raft.commit += READY_LAG_MAX), []);
     assert_eq!(raft(|raft| raft.commit += READY_LAG_MAX + 1), [ReasonCode::CatchingUp]);
     assert_eq!(with_cluster(|c| c.behind = READY_LAG_MAX + 1), [ReasonCode::CatchingUp]);
@@ -57,6 +67,12 @@ fn only_a_tree_that_fell_and_a_thread_that_hangs_are_worth_a_restart() {
     assert!(!judge(&busy(STALL_MS_MAX + 1)).live);
     assert!(!judge(&Facts { live: false, ..master() }).live);
     assert!(judge(&Facts { disk_trouble: true, ..master() }).live, "no restart mends a disk");
+    let mut hangs = master();
+    let raft = hangs.cluster.as_mut().unwrap().raft.as_mut().unwrap();
+    raft.writing_ms = STALL_MS_MAX + 1;
+    assert!(!judge(&hangs).live);
+    hangs.cluster.as_mut().unwrap().raft.as_mut().unwrap().disk_full = true;
+    assert!(judge(&hangs).live, "no restart makes room on a disk");
 }
 
 #[test]
