@@ -1,7 +1,6 @@
 //! The client side of the local API: finds the node, carries the token, and turns every way in which it
 //! can fail into the one form of error.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,15 +16,14 @@ use serde_json::Value;
 
 use super::args::Globals;
 use super::error::CliError;
-use crate::cli::walk::Walk;
 use crate::config::{self, ApiAddress, Loaded};
 use crate::http;
 use crate::http::folder::{self, ApiToken, FolderError};
-use crate::http::handover;
 use crate::http::pipe::{BlockingWriter, pipe};
 use crate::http::wire::{self, AddEnd, AddLine, LsLine};
 
 mod dag;
+mod handing;
 
 /// How long a connection may take; the node is on this machine.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -113,40 +111,6 @@ impl Client {
         on_event: impl FnMut(AddEvent),
     ) -> Result<(Added, T), CliError> {
         self.upload(self.adding(options, wire::TAR), produce, on_event).await
-    }
-
-    /// The same for a walk. Large files are handed over open where the node is on this machine and lets us.
-    pub async fn add_walk(
-        &self,
-        options: &AddOptions,
-        walk: Walk,
-        mut on_bytes: impl FnMut(u64) + Send + 'static,
-        on_event: impl FnMut(AddEvent),
-    ) -> Result<Added, CliError> {
-        let mut request = self.adding(options, wire::TAR);
-        let handover = self.handover().await;
-        if let Some((_, ticket)) = &handover {
-            request = request.header(wire::TICKET_HEADER, ticket);
-        }
-        let produce = move |writer: &mut BlockingWriter| {
-            let to = handover.as_ref().map(|(connection, _)| connection);
-            walk.write_tar_handing(to, writer, &mut on_bytes).map(drop)
-        };
-        Ok(self.upload(request, produce, on_event).await?.0)
-    }
-
-    /// Where files can be handed over, with the ticket. What stands in the way only means that bytes are
-    /// sent: if the node itself can't be reached, that fails too and says so.
-    async fn handover(&self) -> Option<(UnixStream, String)> {
-        let response = self.send(self.request(Method::POST, "/handover")).await.ok()?;
-        let offer = serde_json::from_value(self.read_json(response).await.ok()?).ok()?;
-        tokio::task::spawn_blocking(move || {
-            let offer: wire::HandoverOffer = offer;
-            let connection = handover::take_up(&offer).ok()?;
-            Some((connection, offer.ticket))
-        })
-        .await
-        .ok()?
     }
 
     /// The same for the bytes of a single file, however many they will be.

@@ -8,7 +8,7 @@
 //! endian) together with the open file, and hears what became of it: an [`Outcome`]. A client that can't
 //! connect, because the node is another machine's or another user's, sends its bytes as ever: the ticket
 //! proves that both ends of the socket are those of the API, and being able to open a file proves that the
-//! client may read it.
+//! client may read it. Nor does a client connect to whatever an answer names: see [`take_up`].
 
 use std::collections::VecDeque;
 use std::fs::{self, Permissions};
@@ -26,8 +26,10 @@ use tokio::task::JoinSet;
 use super::wire::HandoverOffer;
 
 mod files;
+mod visit;
 
-pub use files::{HandedFiles, Outcome, give, take_up};
+pub use files::{HandedFiles, Outcome, give};
+pub use visit::take_up;
 
 /// The socket's name in the node's folder.
 const SOCKET_FILE: &str = "handover.sock";

@@ -19,7 +19,7 @@ async fn pair() -> Pair {
     let (handovers, serving) = Handovers::listen(folder.path());
     let offer = handovers.offer().unwrap();
     let ticket = offer.ticket.clone();
-    let client = tokio::task::spawn_blocking(move || take_up(&offer)).await.unwrap().unwrap();
+    let client = take_up(&offer, None).await.unwrap();
     let node = handovers.take(&ticket).expect("whoever is welcome can be taken");
     assert!(handovers.take(&ticket).is_none(), "a ticket is good once");
     Pair { client, node, folder, _serving: serving }
@@ -104,16 +104,14 @@ async fn without_a_ticket_nobody_is_welcome() {
     let (handovers, _serving) = Handovers::listen(folder.path());
     let first = handovers.offer().unwrap();
     let forged = HandoverOffer { ticket: "0".repeat(first.ticket.len()), ..first.clone() };
-    let refused = tokio::task::spawn_blocking(move || take_up(&forged).map(drop)).await.unwrap();
-    assert!(refused.is_err());
+    assert!(take_up(&forged, None).await.is_err());
     assert!(handovers.take(&first.ticket).is_none(), "nobody has come with it yet");
     // Offers that nobody takes up end with newer ones.
     let old = handovers.offer().unwrap();
     for _ in 0..OFFERS_MAX {
         handovers.offer().unwrap();
     }
-    let refused = tokio::task::spawn_blocking(move || take_up(&old).map(drop)).await.unwrap();
-    assert!(refused.is_err());
+    assert!(take_up(&old, None).await.is_err());
 }
 
 #[tokio::test]
