@@ -46,6 +46,14 @@ const GREETING: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, as when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Serves the socket of a node until it is dropped, and takes its file away then: before a successor
+/// listens there, however long the streams of an API that has ended still hold its [`Handovers`].
+pub struct Listening {
+    /// The file; `None` where there is none.
+    socket: Option<PathBuf>,
+    _serving: JoinSet<()>,
+}
+
 /// The offers of a node.
 pub struct Handovers {
     /// `None` if nothing can be offered.
@@ -60,24 +68,24 @@ struct Offer {
 }
 
 impl Handovers {
-    /// Listens in the node's folder and serves until the value is dropped. Where that is not possible, as
-    /// in a folder whose path is too long for a socket, nothing is offered: clients send bytes.
-    pub fn listen(folder: &Path) -> (Arc<Self>, JoinSet<()>) {
+    /// Listens in the node's folder. Where that is not possible, as in a folder whose path is too long for
+    /// a socket, nothing is offered: clients send bytes.
+    pub fn listen(folder: &Path) -> (Arc<Self>, Listening) {
         let path = folder.join(SOCKET_FILE);
-        let mut serving = JoinSet::new();
-        let listener = bind(&path);
-        let socket = match &listener {
-            Ok(_) => Some(path),
+        let listener = match bind(&path) {
+            Ok(listener) => Some(listener),
             Err(error) => {
                 tracing::debug!(path = %path.display(), %error, "files can't be handed over");
                 None
             }
         };
-        let handovers = Arc::new(Self { socket, offers: Mutex::default() });
-        if let Ok(listener) = listener {
+        let socket = listener.is_some().then_some(path);
+        let handovers = Arc::new(Self { socket: socket.clone(), offers: Mutex::default() });
+        let mut serving = JoinSet::new();
+        if let Some(listener) = listener {
             serving.spawn(Arc::clone(&handovers).serve(listener));
         }
-        (handovers, serving)
+        (handovers, Listening { socket, _serving: serving })
     }
 
     /// A new offer.
@@ -147,7 +155,7 @@ impl Handovers {
     }
 }
 
-impl Drop for Handovers {
+impl Drop for Listening {
     fn drop(&mut self) {
         if let Some(socket) = &self.socket {
             // It may have gone with its folder; a stale one is replaced by the next node.

@@ -11,18 +11,18 @@ struct Pair {
     client: BlockingStream,
     node: HandedFiles,
     folder: tempfile::TempDir,
-    _serving: JoinSet<()>,
+    _listening: Listening,
 }
 
 async fn pair() -> Pair {
     let folder = tempfile::tempdir().unwrap();
-    let (handovers, serving) = Handovers::listen(folder.path());
+    let (handovers, listening) = Handovers::listen(folder.path());
     let offer = handovers.offer().unwrap();
     let ticket = offer.ticket.clone();
     let client = take_up(&offer, None).await.unwrap();
     let node = handovers.take(&ticket).expect("whoever is welcome can be taken");
     assert!(handovers.take(&ticket).is_none(), "a ticket is good once");
-    Pair { client, node, folder, _serving: serving }
+    Pair { client, node, folder, _listening: listening }
 }
 
 impl Pair {
@@ -101,7 +101,7 @@ async fn what_is_no_file_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_ticket_nobody_is_welcome() {
     let folder = tempfile::tempdir().unwrap();
-    let (handovers, _serving) = Handovers::listen(folder.path());
+    let (handovers, _listening) = Handovers::listen(folder.path());
     let first = handovers.offer().unwrap();
     let forged = HandoverOffer { ticket: "0".repeat(first.ticket.len()), ..first.clone() };
     assert!(take_up(&forged, None).await.is_err());
@@ -120,14 +120,29 @@ async fn a_socket_that_was_left_behind_is_replaced_and_taken_away_at_the_end() {
     let path = folder.path().join(SOCKET_FILE);
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "as after a kill");
-    let (handovers, mut serving) = Handovers::listen(folder.path());
+    let (handovers, listening) = Handovers::listen(folder.path());
     assert!(handovers.offer().is_some());
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    serving.shutdown().await;
-    drop(handovers);
+    drop(listening);
     assert!(!path.exists());
     let deep = folder.path().join("x".repeat(120));
     std::fs::create_dir(&deep).unwrap();
-    let (handovers, _serving) = Handovers::listen(&deep);
+    let (handovers, _listening) = Handovers::listen(&deep);
     assert_eq!(handovers.offer(), None, "a socket's path is shorter than that");
+}
+
+#[tokio::test]
+async fn what_outlives_its_api_takes_nothing_from_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, listening) = Handovers::listen(folder.path());
+    drop(listening);
+    let (new, _listening) = Handovers::listen(folder.path());
+    // Its task lets go of it whenever it has its turn.
+    let last_of_old = Arc::downgrade(&old);
+    drop(old);
+    while last_of_old.strong_count() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let offer = new.offer().unwrap();
+    take_up(&offer, None).await.expect("the socket is there");
 }
