@@ -12,17 +12,19 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use futures_util::FutureExt;
+use rustix::net::SendFlags;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
+use super::connections::CONNECTIONS_MAX;
 use super::wire::HandoverOffer;
 
 mod files;
@@ -37,8 +39,8 @@ const SOCKET_FILE: &str = "handover.sock";
 const WELCOME: u8 = 1;
 /// Random bytes of a ticket; it is written in hexadecimal.
 const TICKET_LEN_BYTES: usize = 16;
-/// Offers that wait for their use; the oldest ends when there are more.
-const OFFERS_MAX: usize = 64;
+/// Offers that wait for their use, each by an upload: as many as can be under way.
+const OFFERS_MAX: usize = CONNECTIONS_MAX;
 /// Connections that have not shown their ticket yet.
 const STRANGERS_MAX: usize = 16;
 /// How long showing it may take.
@@ -58,19 +60,33 @@ pub struct Listening {
 pub struct Handovers {
     /// `None` if nothing can be offered.
     socket: Option<PathBuf>,
+    offers_max: usize,
     offers: Mutex<VecDeque<Offer>>,
 }
 
 struct Offer {
     ticket: String,
-    /// Once the client has shown its ticket.
-    connection: Option<BlockingStream>,
+    /// Once the client has shown its ticket. From then on it counts on the offer.
+    client: Option<UnixStream>,
+}
+
+impl Offer {
+    /// Whether its client came, and went before its upload.
+    fn is_abandoned(&self) -> bool {
+        let ready = self.client.as_ref().map(|client| client.ready(Interest::READABLE));
+        let ready = ready.and_then(FutureExt::now_or_never);
+        ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
+    }
 }
 
 impl Handovers {
     /// Listens in the node's folder. Where that is not possible, as in a folder whose path is too long for
     /// a socket, nothing is offered: clients send bytes.
     pub fn listen(folder: &Path) -> (Arc<Self>, Listening) {
+        Self::listen_within(OFFERS_MAX, folder)
+    }
+
+    fn listen_within(offers_max: usize, folder: &Path) -> (Arc<Self>, Listening) {
         let path = folder.join(SOCKET_FILE);
         let listener = match bind(&path) {
             Ok(listener) => Some(listener),
@@ -80,7 +96,8 @@ impl Handovers {
             }
         };
         let socket = listener.is_some().then_some(path);
-        let handovers = Arc::new(Self { socket: socket.clone(), offers: Mutex::default() });
+        let handovers = Self { socket: socket.clone(), offers_max, offers: Mutex::default() };
+        let handovers = Arc::new(handovers);
         let mut serving = JoinSet::new();
         if let Some(listener) = listener {
             serving.spawn(Arc::clone(&handovers).serve(listener));
@@ -88,17 +105,21 @@ impl Handovers {
         (handovers, Listening { socket, _serving: serving })
     }
 
-    /// A new offer.
+    /// A new offer, if there can be one more. Then one that nobody has taken up yet may end.
     pub(super) fn offer(&self) -> Option<HandoverOffer> {
         let socket = self.socket.as_ref()?.to_str()?.to_owned();
         let mut random = [0; TICKET_LEN_BYTES];
         getrandom::fill(&mut random).ok()?;
         let ticket = hex::encode(random);
         let mut offers = self.offers();
-        if offers.len() == OFFERS_MAX {
-            offers.pop_front();
+        if offers.len() == self.offers_max {
+            offers.retain(|offer| !offer.is_abandoned());
         }
-        offers.push_back(Offer { ticket: ticket.clone(), connection: None });
+        if offers.len() == self.offers_max {
+            let oldest = offers.iter().position(|offer| offer.client.is_none())?;
+            offers.remove(oldest);
+        }
+        offers.push_back(Offer { ticket: ticket.clone(), client: None });
         Some(HandoverOffer { socket, ticket })
     }
 
@@ -106,8 +127,9 @@ impl Handovers {
     pub(super) fn take(&self, ticket: &str) -> Option<HandedFiles> {
         let mut offers = self.offers();
         let at = offers.iter().position(|offer| offer.ticket == ticket)?;
-        let connection = offers.remove(at)?.connection?;
-        Some(HandedFiles::new(connection))
+        let client = offers.remove(at)?.client?.into_std().ok()?;
+        client.set_nonblocking(false).ok()?;
+        Some(HandedFiles::new(client))
     }
 
     async fn serve(self: Arc<Self>, listener: UnixListener) {
@@ -138,14 +160,12 @@ impl Handovers {
     async fn greet(&self, mut stream: UnixStream) -> io::Result<()> {
         let mut ticket = [0; 2 * TICKET_LEN_BYTES];
         stream.read_exact(&mut ticket).await?;
-        let mut stream = stream.into_std()?;
-        stream.set_nonblocking(false)?;
         let mut offers = self.offers();
         let offer = offers.iter_mut().find(|offer| offer.ticket.as_bytes() == ticket);
         let offer = offer.ok_or_else(|| io::Error::other("nobody was given this ticket"))?;
         // One byte finds room in an empty buffer.
-        stream.write_all(&[WELCOME])?;
-        offer.connection = Some(stream);
+        rustix::net::send(&stream, &[WELCOME], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+        offer.client = Some(stream);
         Ok(())
     }
 

@@ -1,10 +1,20 @@
 //! Files change hands whole, nobody without a ticket is welcome, and what is no file is refused.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as BlockingStream;
 
 use super::*;
+
+/// Lets other tasks go on until it is so.
+async fn until(is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it becomes so");
+}
 
 /// Both ends of a connection over which files are handed.
 struct Pair {
@@ -106,12 +116,48 @@ async fn without_a_ticket_nobody_is_welcome() {
     let forged = HandoverOffer { ticket: "0".repeat(first.ticket.len()), ..first.clone() };
     assert!(take_up(&forged, None).await.is_err());
     assert!(handovers.take(&first.ticket).is_none(), "nobody has come with it yet");
-    // Offers that nobody takes up end with newer ones.
-    let old = handovers.offer().unwrap();
-    for _ in 0..OFFERS_MAX {
-        handovers.offer().unwrap();
+}
+
+#[tokio::test]
+async fn whoever_is_welcome_keeps_that_and_others_send_bytes() {
+    const MAX: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let (handovers, _listening) = Handovers::listen_within(MAX, folder.path());
+    // Whoever has not come yet makes room, the oldest first.
+    let unused: Vec<_> = (0..MAX).map(|_| handovers.offer().unwrap()).collect();
+    let mut clients = Vec::new();
+    for late in &unused {
+        let offer = handovers.offer().unwrap();
+        clients.push((take_up(&offer, None).await.unwrap(), offer.ticket));
+        assert!(take_up(late, None).await.is_err());
     }
-    assert!(take_up(&old, None).await.is_err());
+    for _ in 0..MAX {
+        assert_eq!(handovers.offer(), None);
+    }
+    for (_, ticket) in &clients[1..] {
+        assert!(handovers.take(ticket).is_some());
+    }
+    // As many as were taken can come, while the first one still waits.
+    for _ in 1..MAX {
+        take_up(&handovers.offer().unwrap(), None).await.unwrap();
+    }
+    assert!(handovers.take(&clients[0].1).is_some());
+}
+
+#[tokio::test]
+async fn a_client_that_came_and_went_makes_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (handovers, _listening) = Handovers::listen_within(1, folder.path());
+    for _ in 0..3 {
+        let offer = handovers.offer().unwrap();
+        let mut client = take_up(&offer, None).await.unwrap();
+        // What it has sent before does not hide that it is gone.
+        client.write_all(&[0; 8]).unwrap();
+        assert_eq!(handovers.offer(), None);
+        drop(client);
+        until(|| handovers.offer().is_some()).await;
+        assert!(handovers.take(&offer.ticket).is_none());
+    }
 }
 
 #[tokio::test]
@@ -140,9 +186,7 @@ async fn what_outlives_its_api_takes_nothing_from_the_next_one() {
     // Its task lets go of it whenever it has its turn.
     let last_of_old = Arc::downgrade(&old);
     drop(old);
-    while last_of_old.strong_count() > 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| last_of_old.strong_count() == 0).await;
     let offer = new.offer().unwrap();
     take_up(&offer, None).await.expect("the socket is there");
 }
