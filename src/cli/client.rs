@@ -25,6 +25,8 @@ use crate::http::wire::{self, AddEnd, AddLine, LsLine};
 mod dag;
 mod handing;
 
+use handing::EndOnDrop;
+
 /// How long a connection may take; the node is on this machine.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Random bytes of a request id.
@@ -110,7 +112,7 @@ impl Client {
         produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
         on_event: impl FnMut(AddEvent),
     ) -> Result<(Added, T), CliError> {
-        self.upload(self.adding(options, wire::TAR), produce, on_event).await
+        self.upload(self.adding(options, wire::TAR), produce, on_event, None).await
     }
 
     /// The same for the bytes of a single file, however many they will be.
@@ -120,18 +122,21 @@ impl Client {
         produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
         on_event: impl FnMut(AddEvent),
     ) -> Result<(Added, T), CliError> {
-        self.upload(self.adding(options, wire::OCTETS), produce, on_event).await
+        self.upload(self.adding(options, wire::OCTETS), produce, on_event, None).await
     }
 
     fn adding(&self, options: &AddOptions, content_type: &str) -> RequestBuilder {
         self.request(Method::PUT, "/add").query(options).header(CONTENT_TYPE, content_type)
     }
 
+    /// `end` is what `produce` may wait for besides room for its bytes: with the answer there, or the upload
+    /// given up, it waits for nothing more.
     async fn upload<T: Send + 'static, R: DeserializeOwned>(
         &self,
         mut request: RequestBuilder,
         produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
         on_event: impl FnMut(AddEvent),
+        end: Option<EndOnDrop>,
     ) -> Result<(R, T), CliError> {
         // Says what is wrong with address or token before a large upload is under way.
         self.operations().await?;
@@ -145,6 +150,7 @@ impl Client {
         });
         request = request.body(reqwest::Body::wrap_stream(receiver.into_stream()));
         let answered = self.follow_add(request, on_event).await;
+        drop(end);
         let produced = producer.await.map_err(|error| {
             CliError::new("E_INTERNAL", "the upload stopped unexpectedly").because(&error)
         })?;

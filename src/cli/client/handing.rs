@@ -1,6 +1,7 @@
 //! Trees whose large files are handed over open, where the node is on this machine and lets us.
 
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 
@@ -17,7 +18,18 @@ use crate::http::wire::{self, HandoverOffer};
 /// Where files can be handed over for one upload.
 pub(super) struct Handing {
     connection: UnixStream,
+    end: EndOnDrop,
     ticket: String,
+}
+
+/// Ends a connection for all who wait at it.
+pub(super) struct EndOnDrop(UnixStream);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        // One that has ended already is as good.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
 }
 
 impl Client {
@@ -30,15 +42,15 @@ impl Client {
         on_event: impl FnMut(AddEvent),
     ) -> Result<Added, CliError> {
         let mut request = self.adding(options, wire::TAR);
-        let handing = self.handing().await;
-        if let Some(Handing { ticket, .. }) = &handing {
-            request = request.header(wire::TICKET_HEADER, ticket);
+        let (mut connection, mut end) = (None, None);
+        if let Some(handing) = self.handing().await {
+            request = request.header(wire::TICKET_HEADER, handing.ticket);
+            (connection, end) = (Some(handing.connection), Some(handing.end));
         }
         let produce = move |writer: &mut BlockingWriter| {
-            let to = handing.as_ref().map(|handing| &handing.connection);
-            walk.write_tar_handing(to, writer, &mut on_bytes).map(drop)
+            walk.write_tar_handing(connection.as_ref(), writer, &mut on_bytes).map(drop)
         };
-        Ok(self.upload(request, produce, on_event).await?.0)
+        Ok(self.upload(request, produce, on_event, end).await?.0)
     }
 
     /// What stands in the way only means that bytes are sent: if the node itself can't be reached, that
@@ -51,8 +63,12 @@ impl Client {
         let offer = self.offer().await;
         let offer =
             offer.inspect_err(|error| tracing::debug!(?error, "nothing was offered")).ok()?;
-        match self.take_up(&offer).await {
-            Ok(connection) => Some(Handing { connection, ticket: offer.ticket }),
+        let taken_up = self.take_up(&offer).await.and_then(|connection| {
+            let end = EndOnDrop(connection.try_clone()?);
+            Ok((connection, end))
+        });
+        match taken_up {
+            Ok((connection, end)) => Some(Handing { connection, end, ticket: offer.ticket }),
             Err(error) => {
                 tracing::debug!(%error, socket = %offer.socket, "an offer is not taken up");
                 None
@@ -72,3 +88,6 @@ impl Client {
         handover::take_up(offer, folder.ok().map(|folder| folder.uid())).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,6 @@
 //! The client against a served node, and against everything that is none.
 
 use std::io::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ipfs_kit_actors::api::CarOptions;
 use serde_json::json;
@@ -234,70 +232,4 @@ async fn what_is_no_node_of_ours_is_named() {
     };
     let error = Client::open(&globals).unwrap().call("status", &json!({})).await.unwrap_err();
     assert_eq!(error.code(), "E_PROTOCOL");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_large_file_changes_hands_open_or_else_its_bytes_are_sent() {
-    let served = fake::serve().await;
-    let client = client(&served);
-    let place = tempfile::tempdir().unwrap();
-    let path = place.path().join("large");
-    let content: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
-    std::fs::write(&path, &content).unwrap();
-    let add = async || {
-        let steps = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&steps);
-        let walk = Walk::new(std::slice::from_ref(&path), Hidden::Skip).unwrap();
-        let on_bytes = move |_| {
-            counter.fetch_add(1, Ordering::Relaxed);
-        };
-        client.add_walk(&options(), walk, on_bytes, |_| {}).await.unwrap();
-        assert!(served.node.items()["root"] == Item::File(content.clone()));
-        steps.load(Ordering::Relaxed)
-    };
-    assert_eq!(add().await, 1, "it goes in one step");
-    std::fs::remove_file(served.folder.path().join("handover.sock")).unwrap();
-    assert!(add().await > 1, "its bytes go piece by piece");
-}
-
-/// A client of an API that makes this offer, and how often it was asked for one.
-async fn offered(offer: serde_json::Value, folder: &Path) -> (Client, Arc<AtomicUsize>) {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
-    let answer = async move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-        axum::Json(offer)
-    };
-    let app = axum::Router::new().route("/api/v1/handover", axum::routing::post(answer));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = ApiAddress::Tcp(listener.local_addr().unwrap().to_string().parse().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    let token = ApiToken::create(&folder.join(folder::TOKEN_FILE)).unwrap();
-    (Client::new(Target { folder: folder.into(), address }, token).unwrap(), asked)
-}
-
-#[tokio::test]
-async fn an_answer_leads_to_no_socket_but_a_nodes() {
-    let folder = tempfile::tempdir().unwrap();
-    let other = folder.path().join("docker.sock");
-    let listener = tokio::net::UnixListener::bind(&other).unwrap();
-    let hostile = json!({"socket": other, "ticket": "POST /containers/create HTTP/1.1"});
-    let (client, asked) = offered(hostile, folder.path()).await;
-    tokio::select! {
-        biased;
-        _ = listener.accept() => panic!("it was spoken to"),
-        handing = client.handing() => assert!(handing.is_none()),
-    }
-    assert_eq!(asked.load(Ordering::Relaxed), 1);
-}
-
-#[tokio::test]
-async fn only_an_api_on_this_machine_is_asked_for_an_offer() {
-    let served = fake::serve().await;
-    assert!(client(&served).handing().await.is_some());
-    let folder = tempfile::tempdir().unwrap();
-    let (mut client, asked) = offered(json!(null), folder.path()).await;
-    client.target.address = "192.0.2.1:4702".parse().unwrap();
-    assert!(client.handing().await.is_none());
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }
