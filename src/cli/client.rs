@@ -13,6 +13,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::args::Globals;
 use super::error::CliError;
@@ -141,17 +142,26 @@ impl Client {
         // Says what is wrong with address or token before a large upload is under way.
         self.operations().await?;
         let (sender, receiver) = pipe();
-        let producer = tokio::task::spawn_blocking(move || {
+        let (done, produced) = oneshot::channel();
+        let producing = move || {
             let mut writer = sender.into_blocking();
-            let produced = produce(&mut writer)?;
-            // The node may stop at the archive's own end; whether it has all is in its answer.
-            let _ = writer.finish();
-            Ok::<T, CliError>(produced)
-        });
+            let result = produce(&mut writer);
+            if result.is_ok() {
+                // The node may stop at the archive's own end; whether it has all is in its answer.
+                let _ = writer.finish();
+            }
+            // Nobody hears it if the command has ended.
+            let _ = done.send(result);
+        };
+        // The runtime's own threads are waited for at its end, and a source such as standard input may say
+        // nothing for ever.
+        std::thread::Builder::new().name("upload".to_owned()).spawn(producing).map_err(
+            |error| CliError::new("E_INTERNAL", "cannot start the upload").because(&error),
+        )?;
         request = request.body(reqwest::Body::wrap_stream(receiver.into_stream()));
         let answered = self.follow_add(request, on_event).await;
         drop(end);
-        let produced = producer.await.map_err(|error| {
+        let produced = produced.await.map_err(|error| {
             CliError::new("E_INTERNAL", "the upload stopped unexpectedly").because(&error)
         })?;
         match (answered, produced) {

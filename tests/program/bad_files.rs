@@ -289,6 +289,18 @@ async fn an_add_is_interrupted_although_its_node_stands_still() {
     left_nothing(&node).await;
 }
 
+#[tokio::test]
+async fn standard_input_that_never_comes_does_not_outlast_the_timeout() {
+    let place = Place::new();
+    let node = alone(&place).await;
+    let mut add = spawn_kit(&node.folder, &["--output", "json", "--timeout", "1s", "add", "-"]);
+    add.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut add = add.spawn().unwrap();
+    let _silent = add.stdin.take();
+    failed(&end_of(add).await, 62, "E_TIMEOUT", &["not finished within --timeout"]);
+    left_nothing(&node).await;
+}
+
 /// The one pin that there is.
 async fn pinned(node: &Node) -> String {
     let pins = node.json(&["pin", "ls"]).await;
