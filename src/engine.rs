@@ -507,7 +507,7 @@ fn api_interface(settings: &Settings, first: Listener, token: ApiToken) -> Inter
                 (first.borrow_mut().take(), folder.clone(), address.clone());
             let (token, handle) = (token.clone(), Arc::clone(&handle));
             async move {
-                let (handovers, _handing) = Handovers::listen(&folder);
+                let (handovers, _listening) = Handovers::listen(&folder);
                 let router = http::router(handle, token, access, handovers);
                 let listener = match bound {
                     Some(listener) => listener,

@@ -1,7 +1,6 @@
 //! The client side of the local API: finds the node, carries the token, and turns every way in which it
 //! can fail into the one form of error.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,18 +13,20 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::args::Globals;
 use super::error::CliError;
-use crate::cli::walk::Walk;
 use crate::config::{self, ApiAddress, Loaded};
 use crate::http;
 use crate::http::folder::{self, ApiToken, FolderError};
-use crate::http::handover;
 use crate::http::pipe::{BlockingWriter, pipe};
 use crate::http::wire::{self, AddEnd, AddLine, LsLine};
 
 mod dag;
+mod handing;
+
+use handing::EndOnDrop;
 
 /// How long a connection may take; the node is on this machine.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -112,41 +113,7 @@ impl Client {
         produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
         on_event: impl FnMut(AddEvent),
     ) -> Result<(Added, T), CliError> {
-        self.upload(self.adding(options, wire::TAR), produce, on_event).await
-    }
-
-    /// The same for a walk. Large files are handed over open where the node is on this machine and lets us.
-    pub async fn add_walk(
-        &self,
-        options: &AddOptions,
-        walk: Walk,
-        mut on_bytes: impl FnMut(u64) + Send + 'static,
-        on_event: impl FnMut(AddEvent),
-    ) -> Result<Added, CliError> {
-        let mut request = self.adding(options, wire::TAR);
-        let handover = self.handover().await;
-        if let Some((_, ticket)) = &handover {
-            request = request.header(wire::TICKET_HEADER, ticket);
-        }
-        let produce = move |writer: &mut BlockingWriter| {
-            let to = handover.as_ref().map(|(connection, _)| connection);
-            walk.write_tar_handing(to, writer, &mut on_bytes).map(drop)
-        };
-        Ok(self.upload(request, produce, on_event).await?.0)
-    }
-
-    /// Where files can be handed over, with the ticket. What stands in the way only means that bytes are
-    /// sent: if the node itself can't be reached, that fails too and says so.
-    async fn handover(&self) -> Option<(UnixStream, String)> {
-        let response = self.send(self.request(Method::POST, "/handover")).await.ok()?;
-        let offer = serde_json::from_value(self.read_json(response).await.ok()?).ok()?;
-        tokio::task::spawn_blocking(move || {
-            let offer: wire::HandoverOffer = offer;
-            let connection = handover::take_up(&offer).ok()?;
-            Some((connection, offer.ticket))
-        })
-        .await
-        .ok()?
+        self.upload(self.adding(options, wire::TAR), produce, on_event, None).await
     }
 
     /// The same for the bytes of a single file, however many they will be.
@@ -156,32 +123,45 @@ impl Client {
         produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
         on_event: impl FnMut(AddEvent),
     ) -> Result<(Added, T), CliError> {
-        self.upload(self.adding(options, wire::OCTETS), produce, on_event).await
+        self.upload(self.adding(options, wire::OCTETS), produce, on_event, None).await
     }
 
     fn adding(&self, options: &AddOptions, content_type: &str) -> RequestBuilder {
         self.request(Method::PUT, "/add").query(options).header(CONTENT_TYPE, content_type)
     }
 
+    /// `end` is what `produce` may wait for besides room for its bytes: with the answer there, or the upload
+    /// given up, it waits for nothing more.
     async fn upload<T: Send + 'static, R: DeserializeOwned>(
         &self,
         mut request: RequestBuilder,
         produce: impl FnOnce(&mut BlockingWriter) -> Result<T, CliError> + Send + 'static,
         on_event: impl FnMut(AddEvent),
+        end: Option<EndOnDrop>,
     ) -> Result<(R, T), CliError> {
         // Says what is wrong with address or token before a large upload is under way.
         self.operations().await?;
         let (sender, receiver) = pipe();
-        let producer = tokio::task::spawn_blocking(move || {
+        let (done, produced) = oneshot::channel();
+        let producing = move || {
             let mut writer = sender.into_blocking();
-            let produced = produce(&mut writer)?;
-            // The node may stop at the archive's own end; whether it has all is in its answer.
-            let _ = writer.finish();
-            Ok::<T, CliError>(produced)
-        });
+            let result = produce(&mut writer);
+            if result.is_ok() {
+                // The node may stop at the archive's own end; whether it has all is in its answer.
+                let _ = writer.finish();
+            }
+            // Nobody hears it if the command has ended.
+            let _ = done.send(result);
+        };
+        // The runtime's own threads are waited for at its end, and a source such as standard input may say
+        // nothing for ever.
+        std::thread::Builder::new().name("upload".to_owned()).spawn(producing).map_err(
+            |error| CliError::new("E_INTERNAL", "cannot start the upload").because(&error),
+        )?;
         request = request.body(reqwest::Body::wrap_stream(receiver.into_stream()));
         let answered = self.follow_add(request, on_event).await;
-        let produced = producer.await.map_err(|error| {
+        drop(end);
+        let produced = produced.await.map_err(|error| {
             CliError::new("E_INTERNAL", "the upload stopped unexpectedly").because(&error)
         })?;
         match (answered, produced) {

@@ -148,6 +148,17 @@ pub enum ApiAddress {
     Unix(PathBuf),
 }
 
+impl ApiAddress {
+    /// Whether whoever connects there stays on this machine, judged without asking DNS.
+    pub fn leads_here(&self) -> bool {
+        match self {
+            // To connect to "every address" is to connect to the own machine.
+            Self::Tcp(address) => address.is_loopback() || address.is_wildcard(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
 impl fmt::Display for ApiAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -37,7 +37,10 @@ struct Bounds {
     head_wait: Duration,
 }
 
-const BOUNDS: Bounds = Bounds { connections_max: 256, head_wait: Duration::from_secs(30) };
+/// Connections to the API at a time.
+pub(super) const CONNECTIONS_MAX: usize = 256;
+const BOUNDS: Bounds =
+    Bounds { connections_max: CONNECTIONS_MAX, head_wait: Duration::from_secs(30) };
 
 /// Serves until `stop` completes, then lets the requests in flight finish. Dropping the future ends them.
 pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output = ()>) {

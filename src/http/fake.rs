@@ -386,7 +386,7 @@ pub(crate) struct Served {
     pub node: Arc<FakeNode>,
     pub folder: tempfile::TempDir,
     pub address: crate::config::ApiAddress,
-    _handing: tokio::task::JoinSet<()>,
+    _listening: super::handover::Listening,
 }
 
 /// Serves a fake on `address`, as a running node does: token and address lie in its folder.
@@ -409,10 +409,10 @@ pub(crate) async fn serve_with(
     folder::write_address(folder.path(), &address).unwrap();
     let shared = Shared::default();
     let node = Arc::clone(&shared.0);
-    let (handovers, handing) = Handovers::listen(folder.path());
+    let (handovers, listening) = Handovers::listen(folder.path());
     let router = router(Arc::new(shared), token, access, handovers);
     tokio::spawn(super::serve(listener, router, std::future::pending()));
-    Served { node, folder, address, _handing: handing }
+    Served { node, folder, address, _listening: listening }
 }
 
 /// Serves a fake on a loopback port.

@@ -8,26 +8,30 @@
 //! endian) together with the open file, and hears what became of it: an [`Outcome`]. A client that can't
 //! connect, because the node is another machine's or another user's, sends its bytes as ever: the ticket
 //! proves that both ends of the socket are those of the API, and being able to open a file proves that the
-//! client may read it.
+//! client may read it. Nor does a client connect to whatever an answer names: see [`take_up`].
 
 use std::collections::VecDeque;
 use std::fs::{self, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use futures_util::FutureExt;
+use rustix::net::SendFlags;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
+use super::connections::CONNECTIONS_MAX;
 use super::wire::HandoverOffer;
 
 mod files;
+mod visit;
 
-pub use files::{HandedFiles, Outcome, give, take_up};
+pub use files::{HandedFiles, Outcome, give};
+pub use visit::take_up;
 
 /// The socket's name in the node's folder.
 const SOCKET_FILE: &str = "handover.sock";
@@ -35,8 +39,8 @@ const SOCKET_FILE: &str = "handover.sock";
 const WELCOME: u8 = 1;
 /// Random bytes of a ticket; it is written in hexadecimal.
 const TICKET_LEN_BYTES: usize = 16;
-/// Offers that wait for their use; the oldest ends when there are more.
-const OFFERS_MAX: usize = 64;
+/// Offers that wait for their use, each by an upload: as many as can be under way.
+const OFFERS_MAX: usize = CONNECTIONS_MAX;
 /// Connections that have not shown their ticket yet.
 const STRANGERS_MAX: usize = 16;
 /// How long showing it may take.
@@ -44,51 +48,78 @@ const GREETING: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, as when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Serves the socket of a node until it is dropped, and takes its file away then: before a successor
+/// listens there, however long the streams of an API that has ended still hold its [`Handovers`].
+pub struct Listening {
+    /// The file; `None` where there is none.
+    socket: Option<PathBuf>,
+    _serving: JoinSet<()>,
+}
+
 /// The offers of a node.
 pub struct Handovers {
     /// `None` if nothing can be offered.
     socket: Option<PathBuf>,
+    offers_max: usize,
     offers: Mutex<VecDeque<Offer>>,
 }
 
 struct Offer {
     ticket: String,
-    /// Once the client has shown its ticket.
-    connection: Option<BlockingStream>,
+    /// Once the client has shown its ticket. From then on it counts on the offer.
+    client: Option<UnixStream>,
+}
+
+impl Offer {
+    /// Whether its client came, and went before its upload.
+    fn is_abandoned(&self) -> bool {
+        let ready = self.client.as_ref().map(|client| client.ready(Interest::READABLE));
+        let ready = ready.and_then(FutureExt::now_or_never);
+        ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
+    }
 }
 
 impl Handovers {
-    /// Listens in the node's folder and serves until the value is dropped. Where that is not possible, as
-    /// in a folder whose path is too long for a socket, nothing is offered: clients send bytes.
-    pub fn listen(folder: &Path) -> (Arc<Self>, JoinSet<()>) {
+    /// Listens in the node's folder. Where that is not possible, as in a folder whose path is too long for
+    /// a socket, nothing is offered: clients send bytes.
+    pub fn listen(folder: &Path) -> (Arc<Self>, Listening) {
+        Self::listen_within(OFFERS_MAX, folder)
+    }
+
+    fn listen_within(offers_max: usize, folder: &Path) -> (Arc<Self>, Listening) {
         let path = folder.join(SOCKET_FILE);
-        let mut serving = JoinSet::new();
-        let listener = bind(&path);
-        let socket = match &listener {
-            Ok(_) => Some(path),
+        let listener = match bind(&path) {
+            Ok(listener) => Some(listener),
             Err(error) => {
                 tracing::debug!(path = %path.display(), %error, "files can't be handed over");
                 None
             }
         };
-        let handovers = Arc::new(Self { socket, offers: Mutex::default() });
-        if let Ok(listener) = listener {
+        let socket = listener.is_some().then_some(path);
+        let handovers = Self { socket: socket.clone(), offers_max, offers: Mutex::default() };
+        let handovers = Arc::new(handovers);
+        let mut serving = JoinSet::new();
+        if let Some(listener) = listener {
             serving.spawn(Arc::clone(&handovers).serve(listener));
         }
-        (handovers, serving)
+        (handovers, Listening { socket, _serving: serving })
     }
 
-    /// A new offer.
+    /// A new offer, if there can be one more. Then one that nobody has taken up yet may end.
     pub(super) fn offer(&self) -> Option<HandoverOffer> {
         let socket = self.socket.as_ref()?.to_str()?.to_owned();
         let mut random = [0; TICKET_LEN_BYTES];
         getrandom::fill(&mut random).ok()?;
         let ticket = hex::encode(random);
         let mut offers = self.offers();
-        if offers.len() == OFFERS_MAX {
-            offers.pop_front();
+        if offers.len() == self.offers_max {
+            offers.retain(|offer| !offer.is_abandoned());
         }
-        offers.push_back(Offer { ticket: ticket.clone(), connection: None });
+        if offers.len() == self.offers_max {
+            let oldest = offers.iter().position(|offer| offer.client.is_none())?;
+            offers.remove(oldest);
+        }
+        offers.push_back(Offer { ticket: ticket.clone(), client: None });
         Some(HandoverOffer { socket, ticket })
     }
 
@@ -96,8 +127,9 @@ impl Handovers {
     pub(super) fn take(&self, ticket: &str) -> Option<HandedFiles> {
         let mut offers = self.offers();
         let at = offers.iter().position(|offer| offer.ticket == ticket)?;
-        let connection = offers.remove(at)?.connection?;
-        Some(HandedFiles::new(connection))
+        let client = offers.remove(at)?.client?.into_std().ok()?;
+        client.set_nonblocking(false).ok()?;
+        Some(HandedFiles::new(client))
     }
 
     async fn serve(self: Arc<Self>, listener: UnixListener) {
@@ -128,14 +160,12 @@ impl Handovers {
     async fn greet(&self, mut stream: UnixStream) -> io::Result<()> {
         let mut ticket = [0; 2 * TICKET_LEN_BYTES];
         stream.read_exact(&mut ticket).await?;
-        let mut stream = stream.into_std()?;
-        stream.set_nonblocking(false)?;
         let mut offers = self.offers();
         let offer = offers.iter_mut().find(|offer| offer.ticket.as_bytes() == ticket);
         let offer = offer.ok_or_else(|| io::Error::other("nobody was given this ticket"))?;
         // One byte finds room in an empty buffer.
-        stream.write_all(&[WELCOME])?;
-        offer.connection = Some(stream);
+        rustix::net::send(&stream, &[WELCOME], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+        offer.client = Some(stream);
         Ok(())
     }
 
@@ -145,7 +175,7 @@ impl Handovers {
     }
 }
 
-impl Drop for Handovers {
+impl Drop for Listening {
     fn drop(&mut self) {
         if let Some(socket) = &self.socket {
             // It may have gone with its folder; a stale one is replaced by the next node.

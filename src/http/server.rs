@@ -119,7 +119,7 @@ async fn handover(State(api): State<Api>) -> Response {
         Some(offer) => json_response(StatusCode::OK, &offer),
         None => failure_response(&Failure {
             code: "E_NOT_FOUND".into(),
-            message: "no file can be handed over to this node".into(),
+            message: "no file can be handed over to this node just now".into(),
             hint: Some("send its bytes".into()),
             retryable: false,
         }),

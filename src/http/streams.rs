@@ -31,14 +31,15 @@ pub(super) async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    // First, so that a client which is refused hears that nobody takes its files.
+    let ticket = headers.get(wire::TICKET_HEADER).and_then(|ticket| ticket.to_str().ok());
+    let handed = ticket.and_then(|ticket| api.handovers.take(ticket));
     let options = match Query::<AddOptions>::try_from_uri(&uri) {
         Ok(Query(options)) => options,
         Err(error) => {
             return failure_response(&usage(format!("the options are not valid: {error}")));
         }
     };
-    let ticket = headers.get(wire::TICKET_HEADER).and_then(|ticket| ticket.to_str().ok());
-    let handed = ticket.and_then(|ticket| api.handovers.take(ticket));
     let is_file = headers.get(CONTENT_TYPE).is_some_and(|value| value == wire::OCTETS);
     upload::answer(body, move |bytes, events| {
         let source: Box<dyn ImportSource> = match is_file {

@@ -274,6 +274,33 @@ async fn a_huge_sparse_file_is_cancelled_cleanly() {
     left_nothing(&node).await;
 }
 
+#[tokio::test]
+async fn an_add_is_interrupted_although_its_node_stands_still() {
+    let place = Place::new();
+    let node = alone(&place).await;
+    let path = place.path("huge");
+    sparse(&path, SPARSE_BYTES);
+    let add = adding(&node, &path).await;
+    let pid = rustix::process::Pid::from_raw(node.pid() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    interrupt(&add);
+    failed(&end_of(add).await, 130, "E_INTERRUPTED", &["leaves nothing behind"]);
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    left_nothing(&node).await;
+}
+
+#[tokio::test]
+async fn standard_input_that_never_comes_does_not_outlast_the_timeout() {
+    let place = Place::new();
+    let node = alone(&place).await;
+    let mut add = spawn_kit(&node.folder, &["--output", "json", "--timeout", "1s", "add", "-"]);
+    add.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut add = add.spawn().unwrap();
+    let _silent = add.stdin.take();
+    failed(&end_of(add).await, 62, "E_TIMEOUT", &["not finished within --timeout"]);
+    left_nothing(&node).await;
+}
+
 /// The one pin that there is.
 async fn pinned(node: &Node) -> String {
     let pins = node.json(&["pin", "ls"]).await;

@@ -54,7 +54,7 @@ impl Client {
         on_event: impl FnMut(AddEvent),
     ) -> Result<CarImported, CliError> {
         let request = self.request(Method::PUT, "/dag/import").query(options);
-        let (imported, ()) = self.upload(request, produce, on_event).await?;
+        let (imported, ()) = self.upload(request, produce, on_event, None).await?;
         Ok(imported)
     }
 }

@@ -1,14 +1,12 @@
 //! The client against a served node, and against everything that is none.
 
 use std::io::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ipfs_kit_actors::api::CarOptions;
 use serde_json::json;
 
 use super::*;
-use crate::cli::walk::Hidden;
+use crate::cli::walk::{Hidden, Walk};
 use crate::http::fake::{self, Item, Served, failure};
 
 fn globals(served: &Served) -> Globals {
@@ -234,28 +232,4 @@ async fn what_is_no_node_of_ours_is_named() {
     };
     let error = Client::open(&globals).unwrap().call("status", &json!({})).await.unwrap_err();
     assert_eq!(error.code(), "E_PROTOCOL");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_large_file_changes_hands_open_or_else_its_bytes_are_sent() {
-    let served = fake::serve().await;
-    let client = client(&served);
-    let place = tempfile::tempdir().unwrap();
-    let path = place.path().join("large");
-    let content: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
-    std::fs::write(&path, &content).unwrap();
-    let add = async || {
-        let steps = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&steps);
-        let walk = Walk::new(std::slice::from_ref(&path), Hidden::Skip).unwrap();
-        let on_bytes = move |_| {
-            counter.fetch_add(1, Ordering::Relaxed);
-        };
-        client.add_walk(&options(), walk, on_bytes, |_| {}).await.unwrap();
-        assert!(served.node.items()["root"] == Item::File(content.clone()));
-        steps.load(Ordering::Relaxed)
-    };
-    assert_eq!(add().await, 1, "it goes in one step");
-    std::fs::remove_file(served.folder.path().join("handover.sock")).unwrap();
-    assert!(add().await > 1, "its bytes go piece by piece");
 }

@@ -74,3 +74,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_leads_here_is_told_from_what_leads_out() {
+    let leads_here = |text: &str| text.parse::<ApiAddress>().unwrap().leads_here();
+    for here in ["unix:/a", "127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1", "0.0.0.0:1"] {
+        assert!(leads_here(here), "{here}");
+    }
+    for out in ["192.0.2.1:1", "[2001:db8::1]:1", "m1.example:1", "localhost.example:1"] {
+        assert!(!leads_here(out), "{out}");
+    }
+}

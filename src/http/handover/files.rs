@@ -6,7 +6,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
@@ -16,10 +15,9 @@ use rustix::net::{
 };
 use tokio::runtime::Handle;
 
-use super::{HandoverOffer, WELCOME};
 use crate::http::pipe::{BlockingReader, BlockingWriter, pipe};
 
-/// How long the importer waits for a file whose entry has come, and a client for its welcome.
+/// How long the importer waits for a file whose entry has come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes read from a file at once.
@@ -35,24 +33,6 @@ pub enum Outcome {
     Shorter = 1,
     /// The import ends; why is in the answer to the upload.
     Refused = 2,
-}
-
-/// Connects to where an offer leads and shows its ticket.
-///
-/// # Errors
-/// The socket is another machine's or user's, or its node is gone: nothing can be handed over.
-pub fn take_up(offer: &HandoverOffer) -> io::Result<UnixStream> {
-    let mut stream = UnixStream::connect(Path::new(&offer.socket))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(offer.ticket.as_bytes())?;
-    let mut answer = [0];
-    stream.read_exact(&mut answer)?;
-    if answer != [WELCOME] {
-        return Err(io::Error::other("the socket belongs to another program"));
-    }
-    // From here on the node takes as long as it takes.
-    stream.set_read_timeout(None)?;
-    Ok(stream)
 }
 
 /// Hands a file of `size_bytes` over, and waits until the node is done with it.

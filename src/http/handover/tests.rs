@@ -1,28 +1,38 @@
 //! Files change hands whole, nobody without a ticket is welcome, and what is no file is refused.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as BlockingStream;
 
 use super::*;
+
+/// Lets other tasks go on until it is so.
+async fn until(is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it becomes so");
+}
 
 /// Both ends of a connection over which files are handed.
 struct Pair {
     client: BlockingStream,
     node: HandedFiles,
     folder: tempfile::TempDir,
-    _serving: JoinSet<()>,
+    _listening: Listening,
 }
 
 async fn pair() -> Pair {
     let folder = tempfile::tempdir().unwrap();
-    let (handovers, serving) = Handovers::listen(folder.path());
+    let (handovers, listening) = Handovers::listen(folder.path());
     let offer = handovers.offer().unwrap();
     let ticket = offer.ticket.clone();
-    let client = tokio::task::spawn_blocking(move || take_up(&offer)).await.unwrap().unwrap();
+    let client = take_up(&offer, None).await.unwrap();
     let node = handovers.take(&ticket).expect("whoever is welcome can be taken");
     assert!(handovers.take(&ticket).is_none(), "a ticket is good once");
-    Pair { client, node, folder, _serving: serving }
+    Pair { client, node, folder, _listening: listening }
 }
 
 impl Pair {
@@ -101,19 +111,53 @@ async fn what_is_no_file_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_ticket_nobody_is_welcome() {
     let folder = tempfile::tempdir().unwrap();
-    let (handovers, _serving) = Handovers::listen(folder.path());
+    let (handovers, _listening) = Handovers::listen(folder.path());
     let first = handovers.offer().unwrap();
     let forged = HandoverOffer { ticket: "0".repeat(first.ticket.len()), ..first.clone() };
-    let refused = tokio::task::spawn_blocking(move || take_up(&forged).map(drop)).await.unwrap();
-    assert!(refused.is_err());
+    assert!(take_up(&forged, None).await.is_err());
     assert!(handovers.take(&first.ticket).is_none(), "nobody has come with it yet");
-    // Offers that nobody takes up end with newer ones.
-    let old = handovers.offer().unwrap();
-    for _ in 0..OFFERS_MAX {
-        handovers.offer().unwrap();
+}
+
+#[tokio::test]
+async fn whoever_is_welcome_keeps_that_and_others_send_bytes() {
+    const MAX: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let (handovers, _listening) = Handovers::listen_within(MAX, folder.path());
+    // Whoever has not come yet makes room, the oldest first.
+    let unused: Vec<_> = (0..MAX).map(|_| handovers.offer().unwrap()).collect();
+    let mut clients = Vec::new();
+    for late in &unused {
+        let offer = handovers.offer().unwrap();
+        clients.push((take_up(&offer, None).await.unwrap(), offer.ticket));
+        assert!(take_up(late, None).await.is_err());
     }
-    let refused = tokio::task::spawn_blocking(move || take_up(&old).map(drop)).await.unwrap();
-    assert!(refused.is_err());
+    for _ in 0..MAX {
+        assert_eq!(handovers.offer(), None);
+    }
+    for (_, ticket) in &clients[1..] {
+        assert!(handovers.take(ticket).is_some());
+    }
+    // As many as were taken can come, while the first one still waits.
+    for _ in 1..MAX {
+        take_up(&handovers.offer().unwrap(), None).await.unwrap();
+    }
+    assert!(handovers.take(&clients[0].1).is_some());
+}
+
+#[tokio::test]
+async fn a_client_that_came_and_went_makes_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (handovers, _listening) = Handovers::listen_within(1, folder.path());
+    for _ in 0..3 {
+        let offer = handovers.offer().unwrap();
+        let mut client = take_up(&offer, None).await.unwrap();
+        // What it has sent before does not hide that it is gone.
+        client.write_all(&[0; 8]).unwrap();
+        assert_eq!(handovers.offer(), None);
+        drop(client);
+        until(|| handovers.offer().is_some()).await;
+        assert!(handovers.take(&offer.ticket).is_none());
+    }
 }
 
 #[tokio::test]
@@ -122,14 +166,27 @@ async fn a_socket_that_was_left_behind_is_replaced_and_taken_away_at_the_end() {
     let path = folder.path().join(SOCKET_FILE);
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "as after a kill");
-    let (handovers, mut serving) = Handovers::listen(folder.path());
+    let (handovers, listening) = Handovers::listen(folder.path());
     assert!(handovers.offer().is_some());
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    serving.shutdown().await;
-    drop(handovers);
+    drop(listening);
     assert!(!path.exists());
     let deep = folder.path().join("x".repeat(120));
     std::fs::create_dir(&deep).unwrap();
-    let (handovers, _serving) = Handovers::listen(&deep);
+    let (handovers, _listening) = Handovers::listen(&deep);
     assert_eq!(handovers.offer(), None, "a socket's path is shorter than that");
+}
+
+#[tokio::test]
+async fn what_outlives_its_api_takes_nothing_from_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, listening) = Handovers::listen(folder.path());
+    drop(listening);
+    let (new, _listening) = Handovers::listen(folder.path());
+    // Its task lets go of it whenever it has its turn.
+    let last_of_old = Arc::downgrade(&old);
+    drop(old);
+    until(|| last_of_old.strong_count() == 0).await;
+    let offer = new.offer().unwrap();
+    take_up(&offer, None).await.expect("the socket is there");
 }

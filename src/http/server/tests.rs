@@ -1,11 +1,16 @@
 //! The API as any HTTP client sees it.
 
+use std::io::Read;
+use std::time::Duration;
+
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::http::fake::{self, Item, Served, cid, failure};
 use crate::http::folder::{ApiToken, TOKEN_FILE};
+use crate::http::handover::take_up;
 use crate::http::tarball::{END, EntryKind, entry_header, padding};
+use crate::http::wire::{HandoverOffer, TICKET_HEADER};
 
 struct Curl {
     served: Served,
@@ -238,4 +243,17 @@ async fn a_large_listing_comes_line_by_line() {
     assert_eq!(lines[2499]["name"], "02499");
     assert!(curl.served.node.calls.lock().unwrap().is_empty(), "the folder is read once");
     assert_eq!(code(curl.get("/api/v1/ls/nowhere").await).await.1, "E_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn an_upload_that_is_refused_lets_go_of_whoever_would_hand_files_over() {
+    let curl = Curl::new().await;
+    let offer = curl.request(Method::POST, "/api/v1/handover").send().await.unwrap();
+    let offer: HandoverOffer = serde_json::from_slice(&offer.bytes().await.unwrap()).unwrap();
+    let mut client = take_up(&offer, None).await.unwrap();
+    let upload = curl.request(Method::PUT, "/api/v1/add?from=the-future");
+    let refused = upload.header(TICKET_HEADER, &offer.ticket).send().await.unwrap();
+    assert_eq!(code(refused).await, (StatusCode::BAD_REQUEST, "E_USAGE".into()));
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "it is let go");
 }
