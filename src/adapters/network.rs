@@ -14,6 +14,7 @@ use ipfs_kit_core::id::{NodeId, PeerKey};
 use ipfs_kit_core::limits;
 use ipfs_kit_core::member::{RaftStanding, Role};
 use ipfs_kit_core::proto::Topic;
+use ipfs_kit_core::rights::may_send_raft;
 use ipfs_kit_net as net;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -189,7 +190,7 @@ impl Shared {
                 });
                 Some(Inbound::Call { from, request: call.request, reply })
             }
-            net::Event::Message { from, bytes, .. } => {
+            net::Event::Message { from, lane: net::Lane::Raft, bytes } => {
                 let from = self.node_of(&from)?;
                 self.take_frame(from, bytes)
             }
@@ -269,7 +270,7 @@ fn rights_of(role: Role, raft: RaftStanding) -> net::Rights {
         Role::Worker => net::Rights::AUTHOR_STATUS,
         Role::Leecher => net::Rights::NONE,
     };
-    if raft == RaftStanding::None { rights } else { rights | net::Rights::RAFT }
+    if may_send_raft(role, raft) { rights | net::Rights::RAFT } else { rights }
 }
 
 /// Aborts a task when it is dropped, so that a network's run leaves none behind.
@@ -349,9 +350,10 @@ impl Peers for Libp2pNetwork {
         *self.shared.frames.write().unwrap_or_else(PoisonError::into_inner) = Some(sink);
     }
 
-    fn send(&self, to: NodeId, _: Lane, frame: Bytes) -> Result<(), SendError> {
+    fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> Result<(), SendError> {
         let handle = self.shared.handle().ok_or(SendError::NotConnected)?;
         let key = self.shared.key_of(to).ok_or(SendError::NotConnected)?;
+        let Lane::Raft = lane;
         handle.send(key, net::Lane::Raft, frame).map_err(|error| match error {
             net::SendError::NotConnected => SendError::NotConnected,
             net::SendError::Full | net::SendError::TooLarge { .. } => SendError::Full,

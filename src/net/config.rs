@@ -13,8 +13,6 @@ pub const MAX_REQUEST_BYTES: usize = 1 << 20;
 pub const MAX_RESPONSE_BYTES: usize = 16 << 20;
 /// Largest message on the Raft lane, in bytes.
 pub const MAX_RAFT_MESSAGE_BYTES: usize = 8 << 20;
-/// Largest message on the feed lane, in bytes.
-pub const MAX_FEED_MESSAGE_BYTES: usize = 1 << 20;
 /// Largest join request or answer, in bytes.
 pub const MAX_JOIN_BYTES: usize = 16 << 10;
 /// Largest gossip message, in bytes.
@@ -156,8 +154,6 @@ pub struct NetLimits {
     pub call_queue: usize,
     /// The Raft lane.
     pub raft_lane: LaneLimits,
-    /// The feed lane.
-    pub feed_lane: LaneLimits,
     /// Strangers.
     pub join: JoinLimits,
     /// Gossip messages that wait for the caller or for a verdict.
@@ -185,12 +181,6 @@ impl Default for NetLimits {
                 queue_bytes: 32 << 20,
                 inbound_messages: 1024,
                 inbound_bytes: 64 << 20,
-            },
-            feed_lane: LaneLimits {
-                queue_messages: 1024,
-                queue_bytes: 16 << 20,
-                inbound_messages: 1024,
-                inbound_bytes: 32 << 20,
             },
             join: JoinLimits {
                 guests: 64,

@@ -134,7 +134,7 @@ async fn members_with_and_without_gossip_work_together() {
     let mut first = start(config(1)).await;
     let mut silent = start(NetConfig { gossip: GossipMode::Disabled, ..config(2) }).await;
     introduce(&mut first, &mut silent).await;
-    first.net.send(silent.key, Lane::Feed, "by the lane".into()).unwrap();
+    first.net.send(silent.key, Lane::Raft, "by the lane".into()).unwrap();
     let bytes = silent
         .until("message", |event| match event {
             Event::Message { bytes, .. } => Break(bytes),
