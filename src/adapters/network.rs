@@ -62,11 +62,6 @@ impl Libp2pNetwork {
             }),
         }
     }
-
-    /// Counters of gossip since the start of the present run.
-    pub fn gossip_stats(&self) -> Option<net::GossipStats> {
-        self.shared.handle().map(|handle| handle.gossip_stats())
-    }
 }
 
 impl Shared {
@@ -228,10 +223,6 @@ impl Shared {
             net::Topic::Pins => Topic::Pins,
             net::Topic::Status => Topic::Status,
             net::Topic::Discovery => Topic::Discovery,
-            net::Topic::Tasks => {
-                message.validate.judge(net::Verdict::Ignore);
-                return None;
-            }
         };
         let Some(author) = self.node_of(&message.author) else {
             message.validate.judge(net::Verdict::Ignore);

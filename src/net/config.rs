@@ -140,10 +140,8 @@ pub struct NetLimits {
     pub pending_each_way: u32,
     /// Inbound connections that are still being set up, from one IPv4 address or IPv6 /64.
     pub pending_per_ip: usize,
-    /// Unary calls for control: proposals, leases, membership.
+    /// Unary calls for control and small answers.
     pub control_calls: CallLimits,
-    /// Unary calls for reads.
-    pub query_calls: CallLimits,
     /// Unary calls with large responses.
     pub bulk_calls: CallLimits,
     /// Inbound calls in flight, over all peers.
@@ -171,7 +169,6 @@ impl Default for NetLimits {
             pending_each_way: 256,
             pending_per_ip: 64,
             control_calls: CallLimits { concurrent_per_peer: 64, deadline_ms: 5_000 },
-            query_calls: CallLimits { concurrent_per_peer: 32, deadline_ms: 15_000 },
             bulk_calls: CallLimits { concurrent_per_peer: 8, deadline_ms: 60_000 },
             inbound_calls: 1024,
             inbound_call_bytes: 64 << 20,
@@ -201,7 +198,6 @@ impl NetLimits {
     pub(crate) fn calls(&self, class: CallClass) -> CallLimits {
         match class {
             CallClass::Control => self.control_calls,
-            CallClass::Query => self.query_calls,
             CallClass::Bulk => self.bulk_calls,
         }
     }

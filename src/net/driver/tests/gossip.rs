@@ -94,10 +94,10 @@ async fn a_full_mesh_delivers_once_and_counts_the_copies() {
         until_listening(node, 2).await;
     }
     for at in 0..20 {
-        first.net.publish(Topic::Tasks, format!("task {at}").into()).await.unwrap();
+        first.net.publish(Topic::Status, format!("outcome {at}").into()).await.unwrap();
         for node in [&mut second, &mut third] {
             let message = node.until_gossip().await;
-            assert_eq!(message.bytes, format!("task {at}"));
+            assert_eq!(message.bytes, format!("outcome {at}"));
             message.validate.accept();
         }
     }
