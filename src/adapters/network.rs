@@ -14,7 +14,7 @@ use ipfs_kit_core::id::{NodeId, PeerKey};
 use ipfs_kit_core::limits;
 use ipfs_kit_core::member::{RaftStanding, Role};
 use ipfs_kit_core::proto::Topic;
-use ipfs_kit_core::rights::may_send_raft;
+use ipfs_kit_core::rights::{may_author, may_send_raft};
 use ipfs_kit_net as net;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -256,12 +256,14 @@ fn entries_of(registry: &Registry) -> BTreeMap<net::PeerKey, net::PeerEntry> {
 }
 
 fn rights_of(role: Role, raft: RaftStanding) -> net::Rights {
-    let rights = match role {
-        Role::Master => net::Rights::ALL,
-        Role::Worker => net::Rights::AUTHOR_STATUS,
-        Role::Leecher => net::Rights::NONE,
-    };
-    if may_send_raft(role, raft) { rights | net::Rights::RAFT } else { rights }
+    let held = [
+        (may_author(role, Topic::Pins), net::Rights::AUTHOR_PINS),
+        (may_author(role, Topic::Status), net::Rights::AUTHOR_STATUS),
+        (may_author(role, Topic::Discovery), net::Rights::AUTHOR_DISCOVERY),
+        (may_send_raft(role, raft), net::Rights::RAFT),
+    ];
+    let held = held.into_iter().filter(|(may, _)| *may).map(|(_, right)| right);
+    held.fold(net::Rights::NONE, |rights, right| rights | right)
 }
 
 /// Aborts a task when it is dropped, so that a network's run leaves none behind.
