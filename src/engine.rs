@@ -53,6 +53,7 @@ pub const KEY_FILE: &str = "identity.key";
 /// The join token between `init --join` and the first `up`.
 pub const JOIN_TOKEN_FILE: &str = "join.token";
 const INCARNATION_FILE: &str = "incarnation";
+const INCARNATION_BYTES_MAX: u64 = 64;
 const SMALL_FILE_BYTES_MAX: u64 = 16 * 1024;
 /// How long requests in flight may take when the node stops.
 const API_DRAIN: Duration = Duration::from_secs(15);
@@ -223,7 +224,7 @@ pub async fn start(settings: &Settings, disk: DiskMaker) -> Result<Running, Engi
     secrets::refuse_exposed(&folder)?;
     let keypair = read_key(&folder.join(KEY_FILE))?;
     let key = PeerKey(keypair.peer_key().into());
-    let incarnation = next_incarnation(&*disk)?;
+    let incarnation = next_incarnation(&folder, &*disk)?;
     let token = ApiToken::read(&folder.join(api_folder::TOKEN_FILE))?;
     let runtime = tokio::runtime::Handle::current();
     let executor = Arc::new(Threads::start(runtime.clone()).map_err(EngineError::Threads)?);
@@ -594,12 +595,21 @@ fn remove_join_token(folder: &Path) -> Result<(), EngineError> {
     }
 }
 
-/// A number for this run that no earlier one had, whatever the clock did; durable on return.
-fn next_incarnation(disk: &dyn Disk) -> Result<Incarnation, EngineError> {
-    let last = read_bounded(disk, INCARNATION_FILE, 64)?
-        .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u64>().ok())
-        .unwrap_or(0);
-    let next = SystemClock.wall_ms().max(last + 1);
+/// A number for this run that no earlier one had, whatever the clock did; durable on return. A file that does
+/// not say which was the last one is refused: a smaller number would be another node's to the members.
+fn next_incarnation(folder: &Path, disk: &dyn Disk) -> Result<Incarnation, EngineError> {
+    let malformed = || EngineError::Malformed {
+        path: folder.join(INCARNATION_FILE),
+        expected: "the number of this node's last run",
+    };
+    let least = match read_bounded(disk, INCARNATION_FILE, INCARNATION_BYTES_MAX)? {
+        None => 1,
+        Some(bytes) => {
+            let last = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+            last.and_then(|last: u64| last.checked_add(1)).ok_or_else(malformed)?
+        }
+    };
+    let next = SystemClock.wall_ms().max(least);
     write_atomic(disk, INCARNATION_FILE, next.to_string().as_bytes())
         .map_err(|error| EngineError::SmallFile(error.into()))?;
     Ok(Incarnation(next))

@@ -89,6 +89,33 @@ async fn a_corrupt_config_is_refused_and_kept() {
     Node::up(&folder, &[]).await.works("after").await;
 }
 
+/// Counted as none, the next run's number could be smaller than one that members have seen.
+#[tokio::test]
+async fn a_damaged_incarnation_keeps_the_node_down() {
+    let place = Place::new();
+    let folder = stopped(&place).await;
+    let file = folder.join("incarnation");
+    let good = std::fs::read_to_string(&file).unwrap();
+    let cases: [(&str, &[u8]); 6] = [
+        ("empty", b""),
+        ("zeros, as after a power cut", &[0; 13]),
+        ("words", b"twelve"),
+        ("no UTF-8", &[0xff, 0xfe]),
+        ("one more does not fit", b"18446744073709551615"),
+        ("too long", &[b'1'; 65]),
+    ];
+    for (what, bytes) in cases {
+        std::fs::write(&file, bytes).unwrap();
+        up_ends(&folder, &[]).await.refused(9, "E_CORRUPT", &["incarnation"]);
+        assert!(std::fs::read(&file).unwrap() == bytes, "{what}: the file stays as it is");
+    }
+    // However far ahead: the next one is larger.
+    std::fs::write(&file, "18446744073709551613").unwrap();
+    Node::up(&folder, &[]).await.works("far ahead").await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "18446744073709551614");
+    std::fs::write(&file, good).unwrap();
+}
+
 #[tokio::test]
 async fn the_lock_of_a_killed_node_keeps_nobody_out() {
     let place = Place::new();
