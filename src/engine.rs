@@ -2,10 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +23,7 @@ use ipfs_kit_core::token::JoinToken;
 use ipfs_kit_net as net;
 use ipfs_kit_store::disk::{Disk, DiskError, RealDisk};
 use ipfs_kit_store::files::{FileError, read_bounded, write_atomic};
-use ipfs_kit_store::folder::{Expect, Folder, FolderError};
+use ipfs_kit_store::folder::{Folder, FolderError};
 
 use crate::adapters::clock::SystemClock;
 use crate::adapters::entropy::SystemEntropy;
@@ -38,6 +36,7 @@ use crate::http::folder::{self as api_folder, ApiToken};
 use crate::http::handover::Handovers;
 use crate::http::{self, BindError, Exposure, Listener, MetricsAccess};
 
+pub mod init;
 pub mod secrets;
 
 /// Makes the disk of a node's folder.
@@ -154,43 +153,6 @@ pub enum EngineError {
     Threads(#[source] io::Error),
 }
 
-/// How a new node gets its place.
-#[derive(Clone, Debug)]
-pub enum Place {
-    /// It works alone.
-    Alone,
-    /// It founds a cluster.
-    Found,
-    /// It joins at its first start.
-    Join(Box<JoinToken>),
-}
-
-/// Makes a new node's folder. Everything is checked before anything is written.
-pub fn init(settings: &Settings, place: &Place, config: &str) -> Result<PeerKey, EngineError> {
-    let folder = &settings.folder;
-    let disk = open_disk(folder, real_disk)?;
-    let _folder = open_folder(folder, Arc::clone(&disk), Expect::New)?;
-    let keypair = net::Keypair::generate()
-        .map_err(|error| file_error(folder.join(KEY_FILE), io::Error::other(error)))?;
-    write_secret(&folder.join(KEY_FILE), &hex::encode(keypair.to_seed()))?;
-    ApiToken::create(&folder.join(api_folder::TOKEN_FILE))?;
-    write_file(&folder.join(crate::config::FILE_NAME), config)?;
-    match place {
-        Place::Alone => {}
-        Place::Join(token) => write_secret(&folder.join(JOIN_TOKEN_FILE), &token.to_text())?,
-        Place::Found => {
-            let mut id = [0; 16];
-            ipfs_kit_actors::ports::Entropy::fill(&SystemEntropy, &mut id);
-            let spec = spec_of(settings, PeerKey(keypair.peer_key().into()), Role::Master);
-            let now = SystemClock.wall_ms();
-            let founded = membership::found(ClusterId(id), &spec, Incarnation(now), now);
-            let (_, membership) = founded.map_err(EngineError::Spec)?;
-            journal::save_membership(&*disk, &membership)?;
-        }
-    }
-    Ok(PeerKey(keypair.peer_key().into()))
-}
-
 /// A node that is being run; holds the folder's lock.
 pub struct Running {
     /// The node.
@@ -220,7 +182,7 @@ impl Running {
 pub async fn start(settings: &Settings, disk: DiskMaker) -> Result<Running, EngineError> {
     let folder = settings.folder.clone();
     let disk = open_disk(&folder, disk)?;
-    let lock = open_folder(&folder, Arc::clone(&disk), Expect::Existing)?;
+    let lock = Folder::open(Arc::clone(&disk)).map_err(|source| folder_error(&folder, source))?;
     secrets::refuse_exposed(&folder)?;
     let keypair = read_key(&folder.join(KEY_FILE))?;
     let key = PeerKey(keypair.peer_key().into());
@@ -535,26 +497,12 @@ fn open_disk(folder: &Path, disk: DiskMaker) -> Result<Arc<dyn Disk>, EngineErro
     })
 }
 
-fn open_folder(path: &Path, disk: Arc<dyn Disk>, expect: Expect) -> Result<Folder, EngineError> {
-    Folder::open(disk, expect)
-        .map_err(|source| EngineError::Folder { path: path.to_owned(), source })
+fn folder_error(path: &Path, source: FolderError) -> EngineError {
+    EngineError::Folder { path: path.to_owned(), source }
 }
 
 fn file_error(path: PathBuf, source: io::Error) -> EngineError {
     EngineError::File { path, source }
-}
-
-fn write_secret(path: &Path, text: &str) -> Result<(), EngineError> {
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        writeln!(file, "{text}")?;
-        file.sync_all()
-    };
-    write().map_err(|source| file_error(path.to_owned(), source))
-}
-
-fn write_file(path: &Path, text: &str) -> Result<(), EngineError> {
-    std::fs::write(path, text).map_err(|source| file_error(path.to_owned(), source))
 }
 
 fn read_text(path: &Path) -> Result<Option<String>, EngineError> {
