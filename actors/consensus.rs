@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use ipfs_kit_consensus as raft;
 use ipfs_kit_core::id::{Incarnation, NodeId};
+use ipfs_kit_core::member::Member;
+use ipfs_kit_core::rights::may_send_raft;
 use ipfs_kit_store::checkpoint::{CheckpointError, Checkpoints};
 use ipfs_kit_store::raft_log::{self, RaftLog, RaftLogError};
 use tokio::sync::mpsc;
@@ -19,6 +21,7 @@ use crate::ports::{Clock, Executor, Lane, SendError, WorkDropped, WorkLane, work
 use crate::request_ids::RequestIds;
 use crate::rpc::Rpc;
 use crate::settings::RaftSettings;
+use crate::shared::SharedView;
 
 mod apply;
 mod handle;
@@ -64,6 +67,8 @@ pub struct Deps {
     pub handle: ConsensusHandle,
     /// Messages to other masters.
     pub rpc: Rpc,
+    /// Who is a master, where the log has not come as far.
+    pub view: SharedView,
     /// Stamps entries.
     pub clock: Arc<dyn Clock>,
     /// Writes the log off this thread.
@@ -260,6 +265,11 @@ impl Task {
     }
 
     fn message(&mut self, from: NodeId, frame: bytes::Bytes) -> Result<(), ConsensusError> {
+        // Raft itself steps messages of members that it does not know, and gives way to higher terms.
+        if !self.is_master(from) {
+            tracing::debug!(%from, "raft message refused, its sender is no master");
+            return Ok(());
+        }
         match self.core.message(raft_id(from), frame) {
             Ok(raft::Received::Offer(offer)) => self.fetch_snapshot(offer),
             Ok(_) => {}
@@ -269,6 +279,17 @@ impl Task {
             self.suspect_since = Some(Instant::now());
         }
         Ok(())
+    }
+
+    /// By the state applied here, or by the view: a master that joins or was left behind has no state that
+    /// knows today's masters, but was told of them at its admission or follows the feed.
+    fn is_master(&self, node: NodeId) -> bool {
+        let is_master = |members: &BTreeMap<NodeId, Member>| {
+            let known = members.get(&node);
+            known.is_some_and(|member| may_send_raft(member.spec.role, member.raft))
+        };
+        self.deps.handle.state.read(|state| is_master(state.members()))
+            || self.deps.view.read(|view| is_master(view.members()))
     }
 
     fn refused(&mut self, error: raft::MessageError) -> Result<(), ConsensusError> {

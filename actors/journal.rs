@@ -11,7 +11,8 @@ use ipfs_kit_store::files::{FileError, read_record, write_record};
 use crate::ports::{Executor, WorkLane};
 use crate::settings::Membership;
 
-const MEMBERSHIP_FILE: &str = "membership";
+/// Where the membership is kept.
+pub const MEMBERSHIP_FILE: &str = "membership";
 const MEMBERSHIP_MAGIC: [u8; 4] = *b"IKMB";
 const MEMBERSHIP_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const VIEW_FILE: &str = "view";

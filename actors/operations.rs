@@ -150,24 +150,17 @@ impl Operations {
         }
     }
 
-    /// Runs an operation for a user of another member, which has checked that user's rights.
-    pub async fn serve_member(&self, from: NodeId, name: String, json: String) -> Response {
-        let known = self
-            .parts
-            .view()
-            .is_some_and(|view| view.read(|view| view.members().contains_key(&from)));
-        if !known {
-            return Response::Refused { reason: format!("node {from} is no member") };
-        }
-        let info = match ops::find(&name) {
-            Some(info) if info.site != Site::Local && info.shape == Shape::Unary => info,
-            _ => return Response::Refused { reason: format!("{name} is not run for others") },
+    /// Runs an operation for a user of another member. Whether that one may have it run is judged before, by
+    /// [`ipfs_kit_core::rights::authorise`].
+    pub async fn serve_member(&self, name: &str, json: &str) -> Response {
+        let Some(info) = ops::find(name) else {
+            return Response::Refused { reason: format!("there is no operation {name:?}") };
         };
         if !self.runs_here(info) {
             let leader = self.parts.consensus().and_then(|consensus| consensus.leader());
             return Response::NotLeader { leader };
         }
-        let request = match serde_json::from_str(&json) {
+        let request = match serde_json::from_str(json) {
             Ok(request) => request,
             Err(error) => {
                 return Response::Operation { result: Err(bad_request(info.name, &error)) };
@@ -185,21 +178,7 @@ impl Operations {
 
     fn admit(&self, name: &str) -> Result<&'static OpInfo, Failure> {
         let role = self.role.read(|role| *role);
-        ops::admit(name, role, |component| self.is_running(component)).map_err(|refusal| Failure {
-            code: refusal.code().into(),
-            message: refusal.to_string(),
-            hint: Some(match refusal {
-                ops::Refusal::Unknown { .. } => "ipfs-kit call --list shows every operation".into(),
-                ops::Refusal::NotPermitted { .. } => {
-                    "ask a node with one of these roles; ipfs-kit node ls shows them".into()
-                }
-                ops::Refusal::NotRunning { component: Component::Cluster, .. } => {
-                    "join a cluster: ipfs-kit init --join TOKEN".to_owned()
-                }
-                ops::Refusal::NotRunning { .. } => "ipfs-kit actors shows why".into(),
-            }),
-            retryable: false,
-        })
+        ops::admit(name, role, |component| self.is_running(component)).map_err(|r| not_admitted(&r))
     }
 
     fn is_running(&self, component: Component) -> bool {
@@ -376,6 +355,20 @@ impl Operations {
             failure(code, error.to_string()).hint("ipfs-kit node ls shows the members")
         })
     }
+}
+
+/// A refusal before an operation begins, for users.
+pub(crate) fn not_admitted(refusal: &ops::Refusal) -> Failure {
+    failure(refusal.code(), refusal.to_string()).hint(match refusal {
+        ops::Refusal::Unknown { .. } => "ipfs-kit call --list shows every operation",
+        ops::Refusal::NotPermitted { .. } => {
+            "ask a node with one of these roles; ipfs-kit node ls shows them"
+        }
+        ops::Refusal::NotRunning { component: Component::Cluster, .. } => {
+            "join a cluster: ipfs-kit init --join TOKEN"
+        }
+        ops::Refusal::NotRunning { .. } => "ipfs-kit actors shows why",
+    })
 }
 
 async fn typed<O: Operation, F: Future<Output = Result<O::Response, Failure>>>(

@@ -1,6 +1,6 @@
 //! The network's inbox: every call, frame and gossip message goes to the shell that answers it.
 //!
-//! It decodes, checks who may say what, and passes on; it decides nothing else. Answers are awaited in
+//! It decodes, asks core who may say what, and passes on; it decides nothing. Answers are awaited in
 //! tasks of their own, so that one slow answer delays no other.
 
 use std::sync::Arc;
@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ipfs_kit_core::codec::{self, Kind};
-use ipfs_kit_core::command::{Command, Op};
-use ipfs_kit_core::follow::Scope;
+use ipfs_kit_core::command::Command;
 use ipfs_kit_core::id::{NodeId, PeerKey};
 use ipfs_kit_core::limits;
-use ipfs_kit_core::member::Role;
 use ipfs_kit_core::proto::{Gossip, JoinReply, JoinRequest, Request, Response, Topic};
+use ipfs_kit_core::rights::{self, authorise};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::admission::Admissions;
@@ -22,7 +21,7 @@ use crate::cluster_manager::state_sync::{DeltaHeard, ServeFeed, StateSync};
 use crate::consensus::{ConsensusHandle, ProposeError, StatePart};
 use crate::events::{BeaconHeard, ConnectionChanged};
 use crate::ipfs::{IpfsActor, ServeBlocks, ServeHave};
-use crate::operations::Operations;
+use crate::operations::{Operations, not_admitted};
 use crate::ports::{Inbound, Verdict};
 use crate::rpc::answer;
 use crate::shared::SharedView;
@@ -132,40 +131,30 @@ impl Router {
             Err(error) => return Response::Refused { reason: error.to_string() },
         };
         let role = self.view.read(|view| view.members().get(&from).map(|m| m.spec.role));
-        if role.is_none() {
+        let Some(role) = role else {
             return Response::Refused { reason: format!("node {from} is no member") };
+        };
+        if let Err(refusal) = authorise(from, role, &request) {
+            tracing::debug!(%from, %refusal, "request refused");
+            return refused(&refusal);
         }
         match request {
-            Request::Propose { commands } => self.propose(from, role, commands).await,
+            Request::Propose { commands } => self.propose(commands).await,
             Request::ReadIndex => match self.consensus.read_index().await {
                 Ok(index) => Response::ReadIndex(index),
-                Err(error) => refusal(error),
+                Err(error) => not_proposed(error),
             },
             Request::Heartbeat(heartbeat) => {
-                let passed_on = role == Some(Role::Master);
-                if heartbeat.node != from && !passed_on {
-                    let reason = format!("node {from} speaks for node {}", heartbeat.node);
-                    return Response::Refused { reason };
-                }
                 asked(self.monitoring.ask(HeartbeatCame(heartbeat)).await)
             }
-            Request::Goodbye { node, incarnation } if node == from => {
+            Request::Goodbye { node, incarnation } => {
                 told(self.monitoring.tell(GoodbyeCame { node, incarnation }))
             }
-            Request::Goodbye { .. } => Response::Refused { reason: "not your goodbye".into() },
             Request::Feed { from: index, epoch, scope, wait_ms } => {
-                if matches!(scope, Scope::Holder(node) if node != from) {
-                    return Response::Refused { reason: "not your pins".into() };
-                }
                 asked(self.state_sync.ask(ServeFeed { from: index, epoch, scope, wait_ms }).await)
             }
             Request::Blocks { cids } => asked(self.ipfs.ask(ServeBlocks { cids }).await),
             Request::Have { cids } => asked(self.ipfs.ask(ServeHave { cids }).await),
-            Request::StateHashes { .. } | Request::StateChunk { .. }
-                if role != Some(Role::Master) =>
-            {
-                Response::Refused { reason: "the state is for masters only".into() }
-            }
             Request::StateHashes { root } => {
                 self.consensus.serve_state(from, root, StatePart::Hashes).await
             }
@@ -173,7 +162,7 @@ impl Router {
                 self.consensus.serve_state(from, root, StatePart::Chunk(chunk)).await
             }
             Request::Operation { name, json } => {
-                let run = self.operations.serve_member(from, name, json);
+                let run = self.operations.serve_member(&name, &json);
                 match tokio::time::timeout(OPERATION_DEADLINE, run).await {
                     Ok(response) => response,
                     Err(_) => {
@@ -184,25 +173,13 @@ impl Router {
         }
     }
 
-    async fn propose(&self, from: NodeId, role: Option<Role>, commands: Vec<Command>) -> Response {
+    async fn propose(&self, commands: Vec<Command>) -> Response {
         if commands.len() > limits::ENTRY_COMMANDS_MAX {
             return Response::Refused { reason: "too many commands at once".into() };
         }
-        // A member speaks in its own name; only masters speak of others.
-        if commands.iter().any(|command| command.request.node != from) {
-            return Response::Refused { reason: "not your request ids".into() };
-        }
-        let own = |op: &Op| match op {
-            Op::Report { node, .. } | Op::Register { node, .. } => *node == from,
-            Op::Expire => true,
-            _ => role == Some(Role::Master),
-        };
-        if !commands.iter().all(|command| own(&command.op)) {
-            return Response::Refused { reason: "only masters propose that".into() };
-        }
         match self.consensus.propose(commands).await {
             Ok(outcomes) => Response::Proposed(outcomes),
-            Err(error) => refusal(error),
+            Err(error) => not_proposed(error),
         }
     }
 
@@ -272,7 +249,17 @@ fn told<E: std::fmt::Display>(result: Result<(), E>) -> Response {
     }
 }
 
-fn refusal(error: ProposeError) -> Response {
+/// A refusal by identity or role. That of an operation has a code, which its user sees.
+fn refused(refusal: &rights::Refusal) -> Response {
+    match refusal {
+        rights::Refusal::Operation(refusal) => {
+            Response::Operation { result: Err(not_admitted(refusal)) }
+        }
+        other => Response::Refused { reason: other.to_string() },
+    }
+}
+
+fn not_proposed(error: ProposeError) -> Response {
     match error {
         ProposeError::NotLeader { leader } | ProposeError::Lost { leader } => {
             Response::NotLeader { leader }

@@ -2,10 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +23,7 @@ use ipfs_kit_core::token::JoinToken;
 use ipfs_kit_net as net;
 use ipfs_kit_store::disk::{Disk, DiskError, RealDisk};
 use ipfs_kit_store::files::{FileError, read_bounded, write_atomic};
-use ipfs_kit_store::folder::{Expect, Folder, FolderError};
+use ipfs_kit_store::folder::{Folder, FolderError};
 
 use crate::adapters::clock::SystemClock;
 use crate::adapters::entropy::SystemEntropy;
@@ -38,6 +36,7 @@ use crate::http::folder::{self as api_folder, ApiToken};
 use crate::http::handover::Handovers;
 use crate::http::{self, BindError, Exposure, Listener, MetricsAccess};
 
+pub mod init;
 pub mod secrets;
 
 /// Makes the disk of a node's folder.
@@ -53,6 +52,7 @@ pub const KEY_FILE: &str = "identity.key";
 /// The join token between `init --join` and the first `up`.
 pub const JOIN_TOKEN_FILE: &str = "join.token";
 const INCARNATION_FILE: &str = "incarnation";
+const INCARNATION_BYTES_MAX: u64 = 64;
 const SMALL_FILE_BYTES_MAX: u64 = 16 * 1024;
 /// How long requests in flight may take when the node stops.
 const API_DRAIN: Duration = Duration::from_secs(15);
@@ -153,43 +153,6 @@ pub enum EngineError {
     Threads(#[source] io::Error),
 }
 
-/// How a new node gets its place.
-#[derive(Clone, Debug)]
-pub enum Place {
-    /// It works alone.
-    Alone,
-    /// It founds a cluster.
-    Found,
-    /// It joins at its first start.
-    Join(Box<JoinToken>),
-}
-
-/// Makes a new node's folder. Everything is checked before anything is written.
-pub fn init(settings: &Settings, place: &Place, config: &str) -> Result<PeerKey, EngineError> {
-    let folder = &settings.folder;
-    let disk = open_disk(folder, real_disk)?;
-    let _folder = open_folder(folder, Arc::clone(&disk), Expect::New)?;
-    let keypair = net::Keypair::generate()
-        .map_err(|error| file_error(folder.join(KEY_FILE), io::Error::other(error)))?;
-    write_secret(&folder.join(KEY_FILE), &hex::encode(keypair.to_seed()))?;
-    ApiToken::create(&folder.join(api_folder::TOKEN_FILE))?;
-    write_file(&folder.join(crate::config::FILE_NAME), config)?;
-    match place {
-        Place::Alone => {}
-        Place::Join(token) => write_secret(&folder.join(JOIN_TOKEN_FILE), &token.to_text())?,
-        Place::Found => {
-            let mut id = [0; 16];
-            ipfs_kit_actors::ports::Entropy::fill(&SystemEntropy, &mut id);
-            let spec = spec_of(settings, PeerKey(keypair.peer_key().into()), Role::Master);
-            let now = SystemClock.wall_ms();
-            let founded = membership::found(ClusterId(id), &spec, Incarnation(now), now);
-            let (_, membership) = founded.map_err(EngineError::Spec)?;
-            journal::save_membership(&*disk, &membership)?;
-        }
-    }
-    Ok(PeerKey(keypair.peer_key().into()))
-}
-
 /// A node that is being run; holds the folder's lock.
 pub struct Running {
     /// The node.
@@ -219,11 +182,11 @@ impl Running {
 pub async fn start(settings: &Settings, disk: DiskMaker) -> Result<Running, EngineError> {
     let folder = settings.folder.clone();
     let disk = open_disk(&folder, disk)?;
-    let lock = open_folder(&folder, Arc::clone(&disk), Expect::Existing)?;
+    let lock = Folder::open(Arc::clone(&disk)).map_err(|source| folder_error(&folder, source))?;
     secrets::refuse_exposed(&folder)?;
     let keypair = read_key(&folder.join(KEY_FILE))?;
     let key = PeerKey(keypair.peer_key().into());
-    let incarnation = next_incarnation(&*disk)?;
+    let incarnation = next_incarnation(&folder, &*disk)?;
     let token = ApiToken::read(&folder.join(api_folder::TOKEN_FILE))?;
     let runtime = tokio::runtime::Handle::current();
     let executor = Arc::new(Threads::start(runtime.clone()).map_err(EngineError::Threads)?);
@@ -534,26 +497,12 @@ fn open_disk(folder: &Path, disk: DiskMaker) -> Result<Arc<dyn Disk>, EngineErro
     })
 }
 
-fn open_folder(path: &Path, disk: Arc<dyn Disk>, expect: Expect) -> Result<Folder, EngineError> {
-    Folder::open(disk, expect)
-        .map_err(|source| EngineError::Folder { path: path.to_owned(), source })
+fn folder_error(path: &Path, source: FolderError) -> EngineError {
+    EngineError::Folder { path: path.to_owned(), source }
 }
 
 fn file_error(path: PathBuf, source: io::Error) -> EngineError {
     EngineError::File { path, source }
-}
-
-fn write_secret(path: &Path, text: &str) -> Result<(), EngineError> {
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        writeln!(file, "{text}")?;
-        file.sync_all()
-    };
-    write().map_err(|source| file_error(path.to_owned(), source))
-}
-
-fn write_file(path: &Path, text: &str) -> Result<(), EngineError> {
-    std::fs::write(path, text).map_err(|source| file_error(path.to_owned(), source))
 }
 
 fn read_text(path: &Path) -> Result<Option<String>, EngineError> {
@@ -594,12 +543,21 @@ fn remove_join_token(folder: &Path) -> Result<(), EngineError> {
     }
 }
 
-/// A number for this run that no earlier one had, whatever the clock did; durable on return.
-fn next_incarnation(disk: &dyn Disk) -> Result<Incarnation, EngineError> {
-    let last = read_bounded(disk, INCARNATION_FILE, 64)?
-        .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u64>().ok())
-        .unwrap_or(0);
-    let next = SystemClock.wall_ms().max(last + 1);
+/// A number for this run that no earlier one had, whatever the clock did; durable on return. A file that does
+/// not say which was the last one is refused: a smaller number would be another node's to the members.
+fn next_incarnation(folder: &Path, disk: &dyn Disk) -> Result<Incarnation, EngineError> {
+    let malformed = || EngineError::Malformed {
+        path: folder.join(INCARNATION_FILE),
+        expected: "the number of this node's last run",
+    };
+    let least = match read_bounded(disk, INCARNATION_FILE, INCARNATION_BYTES_MAX)? {
+        None => 1,
+        Some(bytes) => {
+            let last = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+            last.and_then(|last: u64| last.checked_add(1)).ok_or_else(malformed)?
+        }
+    };
+    let next = SystemClock.wall_ms().max(least);
     write_atomic(disk, INCARNATION_FILE, next.to_string().as_bytes())
         .map_err(|error| EngineError::SmallFile(error.into()))?;
     Ok(Incarnation(next))

@@ -306,6 +306,7 @@ impl ClusterPart {
             checkpoints,
             handle: handle.clone(),
             rpc: rpc.clone(),
+            view: view.clone(),
             clock: Arc::clone(&world.clock),
             executor: Arc::clone(&world.executor),
             requests: requests.clone(),

@@ -6,7 +6,7 @@ use ipfs_kit_store::blocks::{BlockStore, BlockStoreOptions, Key};
 use ipfs_kit_store::checkpoint::{CheckpointMeta, Checkpoints};
 use ipfs_kit_store::disk::{Disk, Io, Open, SimDisk};
 use ipfs_kit_store::files::{read_record, write_record};
-use ipfs_kit_store::folder::{Expect, Folder};
+use ipfs_kit_store::folder::{Folder, NewFolder};
 use ipfs_kit_store::raft_log::{Batch, Entry, HardState, RaftLog, RaftLogOptions};
 use ipfs_kit_store::wal::{Record, Wal, WalError, WalOptions};
 
@@ -185,12 +185,18 @@ fn write(disk: &SimDisk, path: &str, bytes: &[u8]) {
     file.write_at(0, bytes).expect("a simulated disk without faults");
 }
 
+/// A folder of a node without anything in it.
+fn make_folder(disk: &SimDisk) {
+    let folder = NewFolder::begin(port(disk)).and_then(NewFolder::finish);
+    drop(folder.expect("a simulated disk without faults"));
+}
+
 /// A whole file of any bytes in the place of each that a node opens.
 pub fn files(input: &[u8]) {
     let disk = SimDisk::new(1);
-    drop(Folder::open(port(&disk), Expect::New));
+    make_folder(&disk);
     write(&disk, "version", input);
-    let _ = Folder::open(port(&disk), Expect::Existing);
+    let _ = Folder::open(port(&disk));
     for path in [
         "raft/0000000000000001.wal",
         "blocks/00000001.seg",
@@ -208,7 +214,7 @@ pub fn files(input: &[u8]) {
 
 pub fn files_seeds() -> Vec<Vec<u8>> {
     let disk = SimDisk::new(1);
-    drop(Folder::open(port(&disk), Expect::New));
+    make_folder(&disk);
     wal_of(&[(1, b"record")], &disk);
     let (store, _) = BlockStore::open(port(&disk), "blocks", BLOCKS).expect("a new store");
     store.put_many(&[(Key::sha2_256(b"x"), b"x".to_vec().into())]).expect("there is room");

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ipfs_kit_actors::api::{self, Failure};
 use ipfs_kit_actors::causes::with_causes;
 use ipfs_kit_actors::consensus::RaftGlance;
@@ -186,6 +187,11 @@ impl Handle {
     pub fn raft(&self) -> Option<RaftGlance> {
         let glance = self.cluster.as_ref()?.consensus.glance.read(Clone::clone);
         glance.running.then_some(glance)
+    }
+
+    /// Hands consensus a Raft message, as if the network had let it through; `false` where none runs.
+    pub fn hear_raft(&self, from: NodeId, frame: Bytes) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.consensus.raft(from, frame).is_ok())
     }
 
     /// Deltas by the way in which they came first: by gossip, by the feed.

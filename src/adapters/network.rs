@@ -14,6 +14,7 @@ use ipfs_kit_core::id::{NodeId, PeerKey};
 use ipfs_kit_core::limits;
 use ipfs_kit_core::member::{RaftStanding, Role};
 use ipfs_kit_core::proto::Topic;
+use ipfs_kit_core::rights::{may_author, may_send_raft};
 use ipfs_kit_net as net;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -60,11 +61,6 @@ impl Libp2pNetwork {
                 frames: RwLock::default(),
             }),
         }
-    }
-
-    /// Counters of gossip since the start of the present run.
-    pub fn gossip_stats(&self) -> Option<net::GossipStats> {
-        self.shared.handle().map(|handle| handle.gossip_stats())
     }
 }
 
@@ -189,7 +185,7 @@ impl Shared {
                 });
                 Some(Inbound::Call { from, request: call.request, reply })
             }
-            net::Event::Message { from, bytes, .. } => {
+            net::Event::Message { from, lane: net::Lane::Raft, bytes } => {
                 let from = self.node_of(&from)?;
                 self.take_frame(from, bytes)
             }
@@ -227,10 +223,6 @@ impl Shared {
             net::Topic::Pins => Topic::Pins,
             net::Topic::Status => Topic::Status,
             net::Topic::Discovery => Topic::Discovery,
-            net::Topic::Tasks => {
-                message.validate.judge(net::Verdict::Ignore);
-                return None;
-            }
         };
         let Some(author) = self.node_of(&message.author) else {
             message.validate.judge(net::Verdict::Ignore);
@@ -264,12 +256,14 @@ fn entries_of(registry: &Registry) -> BTreeMap<net::PeerKey, net::PeerEntry> {
 }
 
 fn rights_of(role: Role, raft: RaftStanding) -> net::Rights {
-    let rights = match role {
-        Role::Master => net::Rights::ALL,
-        Role::Worker => net::Rights::AUTHOR_STATUS,
-        Role::Leecher => net::Rights::NONE,
-    };
-    if raft == RaftStanding::None { rights } else { rights | net::Rights::RAFT }
+    let held = [
+        (may_author(role, Topic::Pins), net::Rights::AUTHOR_PINS),
+        (may_author(role, Topic::Status), net::Rights::AUTHOR_STATUS),
+        (may_author(role, Topic::Discovery), net::Rights::AUTHOR_DISCOVERY),
+        (may_send_raft(role, raft), net::Rights::RAFT),
+    ];
+    let held = held.into_iter().filter(|(may, _)| *may).map(|(_, right)| right);
+    held.fold(net::Rights::NONE, |rights, right| rights | right)
 }
 
 /// Aborts a task when it is dropped, so that a network's run leaves none behind.
@@ -349,9 +343,10 @@ impl Peers for Libp2pNetwork {
         *self.shared.frames.write().unwrap_or_else(PoisonError::into_inner) = Some(sink);
     }
 
-    fn send(&self, to: NodeId, _: Lane, frame: Bytes) -> Result<(), SendError> {
+    fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> Result<(), SendError> {
         let handle = self.shared.handle().ok_or(SendError::NotConnected)?;
         let key = self.shared.key_of(to).ok_or(SendError::NotConnected)?;
+        let Lane::Raft = lane;
         handle.send(key, net::Lane::Raft, frame).map_err(|error| match error {
             net::SendError::NotConnected => SendError::NotConnected,
             net::SendError::Full | net::SendError::TooLarge { .. } => SendError::Full,

@@ -61,7 +61,7 @@ pub fn engine_error(error: &EngineError) -> CliError {
             Some("check that the masters run and that their port is open from here".into()),
         ),
         EngineError::Network(_) => ("E_NETWORK", None),
-        EngineError::Malformed { .. } => ("E_CORRUPT", None),
+        EngineError::Malformed { path, .. } => ("E_CORRUPT", Some(malformed_hint(path))),
         EngineError::SmallFile(FileError::Disk(_))
         | EngineError::Journal(
             JournalError::Disk(_) | JournalError::File(FileError::Disk(_)),
@@ -103,6 +103,14 @@ fn start_error(error: &StartError) -> (&'static str, Option<String>) {
         ),
         _ => ("E_START", None),
     }
+}
+
+fn malformed_hint(path: &std::path::Path) -> String {
+    format!(
+        "nothing was changed; restore {}, or take the member out (ipfs-kit node rm) and join anew with a new \
+         folder",
+        path.display()
+    )
 }
 
 fn exposed_hint(path: &std::path::Path) -> String {

@@ -12,7 +12,8 @@ use super::engine_error::engine_error;
 use super::error::{CliError, Done, Halt};
 use super::output::{Format, Output};
 use crate::config::{self, Loaded, Settings};
-use crate::engine::{self, Place};
+use crate::engine;
+use crate::engine::init::{self, Place};
 
 /// A node that was made.
 pub struct Made {
@@ -37,7 +38,7 @@ pub fn make(loaded: &Loaded, join: Option<&str>) -> Result<Made, CliError> {
         }
     };
     let file = config::initial_file(loaded);
-    let key = engine::init(&settings, &place, &file).map_err(|error| engine_error(&error))?;
+    let key = init::init(&settings, &place, &file).map_err(|error| engine_error(&error))?;
     Ok(Made { settings, key, place })
 }
 
@@ -68,7 +69,12 @@ pub fn run(
         let role = check_token(text, Role::Leecher)?.role_cap;
         flags.push(config::Flag { path: "role", name: "--join", value: role.to_string() });
     }
-    let loaded = config::load(&globals.sources(flags)).map_err(CliError::from)?;
+    let sources = globals.sources(flags);
+    let mut loaded = config::load(&sources).map_err(CliError::from)?;
+    // The configuration that an interrupted `init` left is nobody's wish.
+    if init::discard_unfinished(&loaded.settings.folder).map_err(|error| engine_error(&error))? {
+        loaded = config::load(&sources).map_err(CliError::from)?;
+    }
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }

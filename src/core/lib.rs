@@ -5,7 +5,8 @@
 //!
 //! How to read it: [`id`], [`member`] and [`pin`] are the nouns; [`command`] is what the log says and
 //! [`state`] what it means; [`delta`] and [`follow`] carry that to the followers; [`proto`] is all that
-//! members say to each other; [`ops`] is all that users may ask. [`limits`] bounds every one of them.
+//! members say to each other, [`rights`] which of them may; [`ops`] is all that users may ask. [`limits`] bounds every
+//! one of them.
 //!
 //! The machines decide: [`placement`] who holds a pin, [`replication`] what has to be repaired, [`failure`]
 //! who is there, [`pin_tracker`] what a holder does, [`role`] what a node runs, [`restart`] what a
@@ -37,6 +38,7 @@ pub mod proto;
 pub mod query;
 pub mod replication;
 pub mod restart;
+pub mod rights;
 pub mod role;
 pub mod state;
 pub mod throttle;

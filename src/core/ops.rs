@@ -140,16 +140,22 @@ fn list(roles: &[Role]) -> String {
     roles.iter().map(|role| format!("{role}s")).collect::<Vec<_>>().join(" and ")
 }
 
+/// Looks an operation up and says whether a role may run it, wherever that is.
+pub fn permit(name: &str, role: Role) -> Result<&'static OpInfo, Refusal> {
+    let info = find(name).ok_or_else(|| Refusal::Unknown { name: name.into() })?;
+    if !info.roles.contains(&role) {
+        return Err(Refusal::NotPermitted { name: info.name, role, roles: info.roles });
+    }
+    Ok(info)
+}
+
 /// Looks an operation up and says whether it may run here.
 pub fn admit(
     name: &str,
     role: Role,
     running: impl Fn(Component) -> bool,
 ) -> Result<&'static OpInfo, Refusal> {
-    let info = find(name).ok_or_else(|| Refusal::Unknown { name: name.into() })?;
-    if !info.roles.contains(&role) {
-        return Err(Refusal::NotPermitted { name: info.name, role, roles: info.roles });
-    }
+    let info = permit(name, role)?;
     if !running(info.component) {
         return Err(Refusal::NotRunning { name: info.name, component: info.component });
     }

@@ -27,20 +27,19 @@ pub(crate) use serve::{CallServer, serve, serve_all};
 const REQUEST_HEADER_LEN: usize = 13;
 const RESPONSE_HEADER_LEN: usize = 5;
 
-/// What a call is for; each class has its own bounds, so that bulk can't starve control.
+/// What a call is for, as its number on the wire; each class has its own bounds, so that bulk can't starve
+/// control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum CallClass {
-    /// Proposals, leases, membership: small and urgent.
+    /// Small and urgent: proposals, leases, membership, reads of the cluster's state.
     Control = 0,
-    /// Reads of cluster state.
-    Query = 1,
     /// Large responses.
     Bulk = 2,
 }
 
 impl CallClass {
-    pub(crate) const ALL: [Self; 3] = [Self::Control, Self::Query, Self::Bulk];
+    const ALL: [Self; 2] = [Self::Control, Self::Bulk];
 
     fn from_wire(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|class| *class as u8 == byte)
@@ -60,19 +59,22 @@ enum Status {
 
 /// One place for each call class.
 #[derive(Clone)]
-pub(crate) struct ClassGates([Arc<Semaphore>; 3]);
+pub(crate) struct ClassGates {
+    control: Arc<Semaphore>,
+    bulk: Arc<Semaphore>,
+}
 
 impl ClassGates {
     pub(crate) fn new(limits: &NetLimits) -> Self {
-        Self(
-            CallClass::ALL.map(|class| {
-                Arc::new(Semaphore::new(limits.calls(class).concurrent_per_peer.max(1)))
-            }),
-        )
+        let gate = |class| Arc::new(Semaphore::new(limits.calls(class).concurrent_per_peer.max(1)));
+        Self { control: gate(CallClass::Control), bulk: gate(CallClass::Bulk) }
     }
 
     pub(crate) fn of(&self, class: CallClass) -> Arc<Semaphore> {
-        self.0[class as usize].clone()
+        match class {
+            CallClass::Control => self.control.clone(),
+            CallClass::Bulk => self.bulk.clone(),
+        }
     }
 }
 

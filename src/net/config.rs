@@ -13,8 +13,6 @@ pub const MAX_REQUEST_BYTES: usize = 1 << 20;
 pub const MAX_RESPONSE_BYTES: usize = 16 << 20;
 /// Largest message on the Raft lane, in bytes.
 pub const MAX_RAFT_MESSAGE_BYTES: usize = 8 << 20;
-/// Largest message on the feed lane, in bytes.
-pub const MAX_FEED_MESSAGE_BYTES: usize = 1 << 20;
 /// Largest join request or answer, in bytes.
 pub const MAX_JOIN_BYTES: usize = 16 << 10;
 /// Largest gossip message, in bytes.
@@ -142,10 +140,8 @@ pub struct NetLimits {
     pub pending_each_way: u32,
     /// Inbound connections that are still being set up, from one IPv4 address or IPv6 /64.
     pub pending_per_ip: usize,
-    /// Unary calls for control: proposals, leases, membership.
+    /// Unary calls for control and small answers.
     pub control_calls: CallLimits,
-    /// Unary calls for reads.
-    pub query_calls: CallLimits,
     /// Unary calls with large responses.
     pub bulk_calls: CallLimits,
     /// Inbound calls in flight, over all peers.
@@ -156,8 +152,6 @@ pub struct NetLimits {
     pub call_queue: usize,
     /// The Raft lane.
     pub raft_lane: LaneLimits,
-    /// The feed lane.
-    pub feed_lane: LaneLimits,
     /// Strangers.
     pub join: JoinLimits,
     /// Gossip messages that wait for the caller or for a verdict.
@@ -175,7 +169,6 @@ impl Default for NetLimits {
             pending_each_way: 256,
             pending_per_ip: 64,
             control_calls: CallLimits { concurrent_per_peer: 64, deadline_ms: 5_000 },
-            query_calls: CallLimits { concurrent_per_peer: 32, deadline_ms: 15_000 },
             bulk_calls: CallLimits { concurrent_per_peer: 8, deadline_ms: 60_000 },
             inbound_calls: 1024,
             inbound_call_bytes: 64 << 20,
@@ -185,12 +178,6 @@ impl Default for NetLimits {
                 queue_bytes: 32 << 20,
                 inbound_messages: 1024,
                 inbound_bytes: 64 << 20,
-            },
-            feed_lane: LaneLimits {
-                queue_messages: 1024,
-                queue_bytes: 16 << 20,
-                inbound_messages: 1024,
-                inbound_bytes: 32 << 20,
             },
             join: JoinLimits {
                 guests: 64,
@@ -211,7 +198,6 @@ impl NetLimits {
     pub(crate) fn calls(&self, class: CallClass) -> CallLimits {
         match class {
             CallClass::Control => self.control_calls,
-            CallClass::Query => self.query_calls,
             CallClass::Bulk => self.bulk_calls,
         }
     }

@@ -57,7 +57,6 @@ pub(crate) struct Inlets {
     pub(crate) status: mpsc::Sender<Event>,
     pub(crate) gossip: mpsc::Sender<GossipMessage>,
     pub(crate) raft: LaneInlet,
-    pub(crate) feed: LaneInlet,
     pub(crate) calls: Arc<CallServer>,
     pub(crate) joins: Arc<JoinServer>,
 }

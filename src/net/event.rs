@@ -143,14 +143,13 @@ pub struct NetEvents {
     pub(crate) joins: mpsc::Receiver<InboundJoin>,
     pub(crate) calls: mpsc::Receiver<InboundCall>,
     pub(crate) raft: Option<LaneReceiver>,
-    pub(crate) feed: Option<LaneReceiver>,
     pub(crate) gossip: mpsc::Receiver<GossipMessage>,
     /// The queue that is looked at first next time.
     pub(crate) turn: u8,
 }
 
 impl NetEvents {
-    const QUEUES: u8 = 6;
+    const QUEUES: u8 = 5;
 
     /// The next event; `None` once the network has stopped and every queue is empty.
     /// Cancel-safe.
@@ -171,7 +170,6 @@ impl NetEvents {
     pub fn take_lane(&mut self, lane: Lane) -> Option<LaneReceiver> {
         match lane {
             Lane::Raft => self.raft.take(),
-            Lane::Feed => self.feed.take(),
         }
     }
 
@@ -196,8 +194,7 @@ impl NetEvents {
             0 => self.status.poll_recv(cx),
             1 => poll_lane(&mut self.raft, cx),
             2 => self.calls.poll_recv(cx).map(|call| call.map(Event::Call)),
-            3 => poll_lane(&mut self.feed, cx),
-            4 => self.joins.poll_recv(cx).map(|join| join.map(Event::Join)),
+            3 => self.joins.poll_recv(cx).map(|join| join.map(Event::Join)),
             _ => self.gossip.poll_recv(cx).map(|message| message.map(Event::Gossip)),
         }
     }

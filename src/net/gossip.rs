@@ -34,8 +34,6 @@ const ENVELOPE_BYTES: usize = 1024;
 pub enum Topic {
     /// Pin deltas and announcements.
     Pins,
-    /// Task deltas and announcements.
-    Tasks,
     /// The members' own outcomes, and beacons.
     Status,
     /// Role and address announcements.
@@ -44,12 +42,11 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 4] = [Self::Pins, Self::Tasks, Self::Status, Self::Discovery];
+    pub const ALL: [Self; 3] = [Self::Pins, Self::Status, Self::Discovery];
 
     fn name(self) -> &'static str {
         match self {
             Self::Pins => "pins",
-            Self::Tasks => "tasks",
             Self::Status => "status",
             Self::Discovery => "discovery",
         }
@@ -57,7 +54,7 @@ impl Topic {
 }
 
 /// The topics of one cluster.
-pub(crate) struct Topics([(Topic, IdentTopic, TopicHash); 4]);
+pub(crate) struct Topics([(Topic, IdentTopic, TopicHash); 3]);
 
 impl Topics {
     pub(crate) fn new(cluster_id: ClusterId) -> Self {

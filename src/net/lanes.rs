@@ -15,7 +15,7 @@ use futures_util::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{LaneLimits, MAX_FEED_MESSAGE_BYTES, MAX_RAFT_MESSAGE_BYTES};
+use crate::config::{LaneLimits, MAX_RAFT_MESSAGE_BYTES};
 use crate::error::SendError;
 use crate::frame::{self, FrameError};
 use crate::identity::PeerKey;
@@ -34,15 +34,12 @@ const BATCH_BYTES: usize = 64 << 10;
 pub enum Lane {
     /// Raft messages between masters; only members with [`Rights::RAFT`] may open it.
     Raft,
-    /// Committed deltas from masters to all members.
-    Feed,
 }
 
 impl Lane {
     pub(crate) fn proto(self) -> Proto {
         match self {
             Self::Raft => Proto::Raft,
-            Self::Feed => Proto::Feed,
         }
     }
 
@@ -50,7 +47,6 @@ impl Lane {
     pub const fn max_message_bytes(self) -> usize {
         match self {
             Self::Raft => MAX_RAFT_MESSAGE_BYTES,
-            Self::Feed => MAX_FEED_MESSAGE_BYTES,
         }
     }
 
@@ -58,7 +54,6 @@ impl Lane {
     pub(crate) const fn right(self) -> Rights {
         match self {
             Self::Raft => Rights::RAFT,
-            Self::Feed => Rights::NONE,
         }
     }
 }

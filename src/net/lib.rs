@@ -6,11 +6,11 @@
 //!
 //! ```text
 //!            NetHandle                                   NetEvents
-//!   call  send  join  publish  connect        status joins calls raft feed gossip
-//!     |     |     |      |        |             ^      ^     ^    ^    ^     ^
+//!   call  send  join  publish  connect        status joins calls raft gossip
+//!     |     |     |      |        |             ^      ^     ^    ^     ^
 //!     |     |     +------+--------+             |      |     |    |    |     |
-//!     |     |            |                      |      |   one task for each
-//!     |     |        commands                   |      |    inbound stream
+//!     |     |            |                      |      | one task for each
+//!     |     |        commands                   |      |  inbound stream
 //!     |     |            v                      |      |     ^    ^    ^
 //!     |   lanes ---->  driver: swarm, connections, redial ---+----+----+
 //!     +-- streams -->  admission | limits | streams | gates(ping identify kad gossip)
@@ -59,8 +59,8 @@ pub use addr::{AddrError, Host, NetAddr};
 pub use calls::{CallClass, InboundCall, NobodyWaits, Reply};
 pub use config::{
     CallLimits, ClusterId, FloodPublish, GossipConfig, GossipMode, JoinLimits, LaneLimits,
-    MAX_FEED_MESSAGE_BYTES, MAX_GOSSIP_BYTES, MAX_JOIN_BYTES, MAX_RAFT_MESSAGE_BYTES,
-    MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, NetConfig, NetLimits, NetTiming,
+    MAX_GOSSIP_BYTES, MAX_JOIN_BYTES, MAX_RAFT_MESSAGE_BYTES, MAX_REQUEST_BYTES,
+    MAX_RESPONSE_BYTES, NetConfig, NetLimits, NetTiming,
 };
 pub use error::{
     CallError, ConnectError, DialError, HelloError, JoinError, NetFailure, PublishError,

@@ -36,14 +36,12 @@ pub(crate) struct PeerLink {
     pub(crate) served: ClassGates,
     pub(crate) bulk: Bulk,
     pub(crate) raft: LaneSender,
-    pub(crate) feed: LaneSender,
 }
 
 impl PeerLink {
     pub(crate) fn lane(&self, lane: Lane) -> &LaneSender {
         match lane {
             Lane::Raft => &self.raft,
-            Lane::Feed => &self.feed,
         }
     }
 }

@@ -178,12 +178,10 @@ fn inlets(config: &NetConfig) -> (Inlets, NetEvents) {
     let (joins, join_events) = mpsc::channel(limits.join.guests.max(1));
     let (gossip, gossip_events) = mpsc::channel(limits.gossip_queue.max(1));
     let (raft, raft_events) = LaneInlet::new(Lane::Raft, limits.raft_lane);
-    let (feed, feed_events) = LaneInlet::new(Lane::Feed, limits.feed_lane);
     let inlets = Inlets {
         status,
         gossip,
         raft,
-        feed,
         calls: Arc::new(CallServer::new(calls, limits, config.timing.stall())),
         joins: Arc::new(JoinServer {
             cluster_id: config.cluster_id,
@@ -197,7 +195,6 @@ fn inlets(config: &NetConfig) -> (Inlets, NetEvents) {
         joins: join_events,
         calls: call_events,
         raft: Some(LaneReceiver { lane: Lane::Raft, queue: raft_events }),
-        feed: Some(LaneReceiver { lane: Lane::Feed, queue: feed_events }),
         gossip: gossip_events,
         turn: 0,
     };

@@ -29,16 +29,14 @@ impl Rights {
     pub const NONE: Self = Self(0);
     /// May author messages on the pins topic.
     pub const AUTHOR_PINS: Self = Self(1);
-    /// May author messages on the tasks topic.
-    pub const AUTHOR_TASKS: Self = Self(1 << 1);
     /// May author messages on the status topic.
-    pub const AUTHOR_STATUS: Self = Self(1 << 2);
+    pub const AUTHOR_STATUS: Self = Self(1 << 1);
     /// May author messages on the discovery topic.
-    pub const AUTHOR_DISCOVERY: Self = Self(1 << 3);
+    pub const AUTHOR_DISCOVERY: Self = Self(1 << 2);
     /// May open the Raft lane (voters and learners).
-    pub const RAFT: Self = Self(1 << 4);
+    pub const RAFT: Self = Self(1 << 3);
     /// Every right.
-    pub const ALL: Self = Self(0b1_1111);
+    pub const ALL: Self = Self(0b1111);
 
     /// Whether every right of `other` is in this set.
     pub const fn contains(self, other: Self) -> bool {
@@ -48,7 +46,6 @@ impl Rights {
     pub(crate) const fn to_author(topic: Topic) -> Self {
         match topic {
             Topic::Pins => Self::AUTHOR_PINS,
-            Topic::Tasks => Self::AUTHOR_TASKS,
             Topic::Status => Self::AUTHOR_STATUS,
             Topic::Discovery => Self::AUTHOR_DISCOVERY,
         }
@@ -67,7 +64,6 @@ impl fmt::Debug for Rights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = [
             (Self::AUTHOR_PINS, "author-pins"),
-            (Self::AUTHOR_TASKS, "author-tasks"),
             (Self::AUTHOR_STATUS, "author-status"),
             (Self::AUTHOR_DISCOVERY, "author-discovery"),
             (Self::RAFT, "raft"),

@@ -32,12 +32,11 @@ pub(crate) enum Proto {
     Join,
     Call,
     Raft,
-    Feed,
 }
 
 impl Proto {
     const FOR_STRANGERS: [Self; 2] = [Self::Hello, Self::Join];
-    const FOR_MEMBERS: [Self; 5] = [Self::Hello, Self::Join, Self::Call, Self::Raft, Self::Feed];
+    const FOR_MEMBERS: [Self; 4] = [Self::Hello, Self::Join, Self::Call, Self::Raft];
 }
 
 /// Version of everything that members say to each other: the number in every protocol's name. Members of
@@ -49,7 +48,6 @@ pub const WIRE_VERSION: u32 = 2;
 pub(crate) struct ProtoNames {
     call: StreamProtocol,
     raft: StreamProtocol,
-    feed: StreamProtocol,
 }
 
 impl ProtoNames {
@@ -58,7 +56,7 @@ impl ProtoNames {
             StreamProtocol::try_from_owned(format!("/ipfs-kit/{cluster_id}/{what}/{WIRE_VERSION}"))
                 .expect("the name starts with a slash")
         };
-        Self { call: name("call"), raft: name("raft"), feed: name("feed") }
+        Self { call: name("call"), raft: name("raft") }
     }
 
     pub(crate) fn name(&self, proto: Proto) -> StreamProtocol {
@@ -67,7 +65,6 @@ impl ProtoNames {
             Proto::Join => StreamProtocol::new("/ipfs-kit/join/1"),
             Proto::Call => self.call.clone(),
             Proto::Raft => self.raft.clone(),
-            Proto::Feed => self.feed.clone(),
         }
     }
 }

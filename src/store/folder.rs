@@ -13,7 +13,10 @@ pub const FOLDER_VERSION: u32 = 2;
 /// The oldest format this program reads. In format 1 pins were encoded otherwise; no release wrote it.
 const OLDEST_VERSION: u32 = 2;
 
+/// Makes the folder a node's.
 const VERSION_FILE: &str = "version";
+/// Says that all in the folder is of a node that is being made; the last step gives it the name above.
+pub const UNFINISHED_FILE: &str = "unfinished";
 const LOCK_FILE: &str = "lock";
 const VERSION_PREFIX: &str = "ipfs-kit folder ";
 const MAX_VERSION_BYTES: u64 = 64;
@@ -63,17 +66,6 @@ pub enum FolderError {
     Disk(#[from] DiskError),
 }
 
-/// Whether [`Folder::open`] makes a new node's folder or wants an existing one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
-    /// An empty folder, which gets a version file.
-    New,
-    /// A folder with a version file.
-    Existing,
-    /// Either.
-    Any,
-}
-
 /// A locked folder of a known format.
 #[derive(Debug)]
 pub struct Folder {
@@ -82,27 +74,56 @@ pub struct Folder {
     _lock: Box<dyn DiskLock>,
 }
 
-impl Folder {
-    /// Checks the version, takes the lock and, for a new folder, writes the version.
+/// A locked folder in which a node is being made. Until [`NewFolder::finish`] it is no node's: dropped, or left by
+/// a crash at any point, it can be begun again.
+#[derive(Debug)]
+pub struct NewFolder {
+    disk: Arc<dyn Disk>,
+    lock: Box<dyn DiskLock>,
+}
+
+impl NewFolder {
+    /// Takes the lock of an empty folder, or of one in which the making of a node was interrupted; of that,
+    /// everything but what is written anew stays.
     ///
     /// # Errors
     /// See [`FolderError`]; a refused folder is as it was before.
-    pub fn open(disk: Arc<dyn Disk>, expect: Expect) -> Result<Self, FolderError> {
+    pub fn begin(disk: Arc<dyn Disk>) -> Result<Self, FolderError> {
         // Before the lock file is created: a folder that is refused must stay untouched.
-        check(&*disk, expect)?;
-        let lock = disk.lock(LOCK_FILE).map_err(|error| match error.kind {
-            DiskErrorKind::Locked => FolderError::Locked { holder: error.source.to_string() },
-            _ => error.into(),
-        })?;
-        // Again, because another process may have initialised it between the check and the lock.
-        let version = match check(&*disk, expect)? {
-            Some(version) => version,
-            None => {
-                let line = format!("{VERSION_PREFIX}{FOLDER_VERSION}\n");
-                write_atomic(&*disk, VERSION_FILE, line.as_bytes())?;
-                FOLDER_VERSION
-            }
-        };
+        check_free(&*disk)?;
+        let lock = lock(&*disk)?;
+        // Again, because another process may have made a node between the check and the lock.
+        check_free(&*disk)?;
+        let line = format!("{VERSION_PREFIX}{FOLDER_VERSION}\n");
+        write_atomic(&*disk, UNFINISHED_FILE, line.as_bytes())?;
+        Ok(Self { disk, lock })
+    }
+
+    /// Makes it the folder of the node whose files are in it; durable on return, with the names of all files
+    /// in its root. What they hold is for their writers to sync before.
+    ///
+    /// # Errors
+    /// The disk's. The folder is a node's or can be begun again.
+    pub fn finish(self) -> Result<Folder, FolderError> {
+        let Self { disk, lock } = self;
+        // None of the names may come later than the one that says that all are there.
+        disk.sync_dir("")?;
+        disk.rename(UNFINISHED_FILE, VERSION_FILE)?;
+        disk.sync_dir("")?;
+        Ok(Folder { disk, version: FOLDER_VERSION, _lock: lock })
+    }
+}
+
+impl Folder {
+    /// Checks the version and takes the lock.
+    ///
+    /// # Errors
+    /// See [`FolderError`]; a refused folder is as it was before.
+    pub fn open(disk: Arc<dyn Disk>) -> Result<Self, FolderError> {
+        // Before the lock file is created: a folder that is refused must stay untouched.
+        version_of(&*disk)?.ok_or(FolderError::Missing)?;
+        let lock = lock(&*disk)?;
+        let version = version_of(&*disk)?.ok_or(FolderError::Missing)?;
         // What a killed process had renamed counts from now on, so it must outlive a power cut.
         disk.sync_dir("")?;
         Ok(Self { disk, version, _lock: lock })
@@ -121,23 +142,37 @@ impl Folder {
     }
 }
 
-/// The version found, or `None` for an empty folder; refuses what doesn't fit.
-fn check(disk: &dyn Disk, expect: Expect) -> Result<Option<u32>, FolderError> {
+fn lock(disk: &dyn Disk) -> Result<Box<dyn DiskLock>, FolderError> {
+    disk.lock(LOCK_FILE).map_err(|error| match error.kind {
+        DiskErrorKind::Locked => FolderError::Locked { holder: error.source.to_string() },
+        _ => error.into(),
+    })
+}
+
+/// Refuses a folder in which no node may be made.
+fn check_free(disk: &dyn Disk) -> Result<(), FolderError> {
+    if version_of(disk)?.is_some() {
+        return Err(FolderError::Exists);
+    }
+    let found = disk.list("")?;
+    if found.iter().any(|entry| entry.name == UNFINISHED_FILE) {
+        return Ok(());
+    }
+    // What is left of an attempt that ended before it had its name.
+    let own = [LOCK_FILE.to_owned(), format!("{UNFINISHED_FILE}{TEMPORARY}")];
+    match found.into_iter().find(|entry| !own.contains(&entry.name)) {
+        Some(entry) => Err(FolderError::Foreign { found: entry.name }),
+        None => Ok(()),
+    }
+}
+
+/// The version found, or `None` where there is no node; refuses those that are not read.
+fn version_of(disk: &dyn Disk) -> Result<Option<u32>, FolderError> {
     let bytes = match read_bounded(disk, VERSION_FILE, MAX_VERSION_BYTES) {
-        Ok(bytes) => bytes,
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(None),
         Err(FileError::Disk(error)) => return Err(error.into()),
         Err(_) => return Err(FolderError::BadVersion),
-    };
-    let Some(bytes) = bytes else {
-        if expect == Expect::Existing {
-            return Err(FolderError::Missing);
-        }
-        // What an interrupted initialisation leaves is no reason to refuse.
-        let own = [LOCK_FILE.to_owned(), format!("{VERSION_FILE}{TEMPORARY}")];
-        return match disk.list("")?.into_iter().find(|entry| !own.contains(&entry.name)) {
-            Some(entry) => Err(FolderError::Foreign { found: entry.name }),
-            None => Ok(None),
-        };
     };
     let version = std::str::from_utf8(&bytes)
         .ok()
@@ -149,9 +184,6 @@ fn check(disk: &dyn Disk, expect: Expect) -> Result<Option<u32>, FolderError> {
     }
     if version < OLDEST_VERSION {
         return Err(FolderError::Older { found: version, oldest: OLDEST_VERSION });
-    }
-    if expect == Expect::New {
-        return Err(FolderError::Exists);
     }
     Ok(Some(version))
 }

@@ -91,6 +91,74 @@ async fn a_corrupt_config_is_refused_and_kept() {
     Node::up(&folder, &[]).await.works("after").await;
 }
 
+/// What a crash leaves of an `init` before its last step, with the names that were not durable gone.
+fn interrupt(folder: &Path, lost: &[&str]) {
+    std::fs::rename(folder.join("version"), folder.join("unfinished")).unwrap();
+    lost.iter().for_each(|name| std::fs::remove_file(folder.join(name)).unwrap());
+}
+
+#[tokio::test]
+async fn an_interrupted_init_makes_no_node_and_can_be_repeated() {
+    let place = Place::new();
+    let folder = place.path("n");
+    let init = async |args: &[&str]| {
+        let api = ["--api", "127.0.0.1:0", "--output", "json", "init"];
+        let made = kit(&folder, &api, args).await;
+        assert!(made.status.success(), "{made:?}");
+        serde_json::from_str::<serde_json::Value>(&made.stdout).unwrap()
+    };
+    let all = ["identity.key", "api.token", "config.yaml", "membership"];
+    let mut keys = std::collections::BTreeSet::new();
+    for lost in [&[][..], &["membership"], &["config.yaml"], &["membership", "api.token"], &all] {
+        let made = init(&["--role", "master", "--name", "first"]).await;
+        keys.insert(made["peer"].to_string());
+        interrupt(&folder, lost);
+        let before = content(&folder);
+        let up = up_ends(&folder, &[]).await;
+        up.refused(3, "E_NOT_FOUND", &["the folder holds no node", "init"]);
+        assert!(content(&folder) == before, "{lost:?}: nothing was changed");
+        // Another wish than the first time: nothing of that is left.
+        let made = init(&[]).await;
+        assert_eq!(made["role"], "leecher", "{lost:?}: {made}");
+        assert_ne!(made["name"], "first");
+        keys.insert(made["peer"].to_string());
+        assert!(!folder.join("membership").exists());
+        let again = kit(&folder, &["init"], &[]).await;
+        again.refused(8, "E_CONFLICT", &["the folder holds a node already"]);
+        interrupt(&folder, &[]);
+    }
+    assert_eq!(keys.len(), 10, "every attempt has a key of its own");
+    init(&[]).await;
+    Node::up(&folder, &[]).await.works("after").await;
+}
+
+/// Counted as none, the next run's number could be smaller than one that members have seen.
+#[tokio::test]
+async fn a_damaged_incarnation_keeps_the_node_down() {
+    let place = Place::new();
+    let folder = stopped(&place).await;
+    let file = folder.join("incarnation");
+    let good = std::fs::read_to_string(&file).unwrap();
+    let cases: [(&str, &[u8]); 6] = [
+        ("empty", b""),
+        ("zeros, as after a power cut", &[0; 13]),
+        ("words", b"twelve"),
+        ("no UTF-8", &[0xff, 0xfe]),
+        ("one more does not fit", b"18446744073709551615"),
+        ("too long", &[b'1'; 65]),
+    ];
+    for (what, bytes) in cases {
+        std::fs::write(&file, bytes).unwrap();
+        up_ends(&folder, &[]).await.refused(9, "E_CORRUPT", &["incarnation"]);
+        assert!(std::fs::read(&file).unwrap() == bytes, "{what}: the file stays as it is");
+    }
+    // However far ahead: the next one is larger.
+    std::fs::write(&file, "18446744073709551613").unwrap();
+    Node::up(&folder, &[]).await.works("far ahead").await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "18446744073709551614");
+    std::fs::write(&file, good).unwrap();
+}
+
 #[tokio::test]
 async fn the_lock_of_a_killed_node_keeps_nobody_out() {
     let place = Place::new();

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use ipfs_kit_actors::ports::{Inbound, PublishError, Verdict};
 use ipfs_kit_core::id::PeerKey;
 use ipfs_kit_core::limits;
-use ipfs_kit_core::member::Role;
 use ipfs_kit_core::proto::Topic;
+use ipfs_kit_core::rights::may_author;
 use tokio::sync::oneshot;
 
 use super::courier::Watch;
@@ -53,14 +53,6 @@ impl Seen {
             self.ids.remove(&oldest);
         }
         true
-    }
-}
-
-/// Who may publish on a topic.
-fn may_publish(role: Role, topic: Topic) -> bool {
-    match topic {
-        Topic::Pins | Topic::Discovery => role == Role::Master,
-        Topic::Status => matches!(role, Role::Master | Role::Worker),
     }
 }
 
@@ -143,7 +135,7 @@ impl State {
         let author = self.host(to).entry_by_key(&message.author);
         // An author that is not known (yet) is nobody's fault; the message is not forwarded either.
         let (node, role) = author.map(|entry| (entry.node, entry.role))?;
-        if !may_publish(role, message.topic) {
+        if !may_author(role, message.topic) {
             self.stats.gossip_rejected += 1;
             return None;
         }

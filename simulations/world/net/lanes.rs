@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use ipfs_kit_actors::ports::{Inbound, Keep, Lane, SendError};
+use ipfs_kit_actors::ports::{Inbound, Keep, Lane, PeerEntry, SendError};
 use ipfs_kit_core::id::NodeId;
+use ipfs_kit_core::rights::may_send_raft;
 
 use super::state::{Arrived, Event, State, fingerprint};
 use super::{HostId, LANE_BYTES_MAX, LANE_FRAMES_MAX};
@@ -30,6 +31,13 @@ pub(super) struct Credit {
     lane: Lane,
     conn: u64,
     len_bytes: usize,
+}
+
+/// Whether a member has the right to a lane, as the machine that it sends to knows it.
+fn may_use(lane: Lane, sender: &PeerEntry) -> bool {
+    match lane {
+        Lane::Raft => may_send_raft(sender.role, sender.raft),
+    }
 }
 
 impl State {
@@ -100,17 +108,23 @@ impl State {
             return;
         }
         let key = self.host(from).key;
-        let Some(node) = self.host(to).entry_by_key(&key).map(|entry| entry.node) else { return };
+        let Some(sender) = self.host(to).entry_by_key(&key) else { return };
+        let (node, may) = (sender.node, may_use(lane, sender));
         let queue = self.lanes.get_mut(&(from, to, lane)).filter(|queue| queue.conn == conn);
         let Some(bytes) = queue.and_then(|queue| queue.under_way.pop_front()) else { return };
         let len_bytes = bytes.len();
+        let credit = Credit { from, lane, conn, len_bytes };
+        if !may {
+            self.trace.event(format_args!("{to} refuses a frame of {node} on {lane:?}"));
+            self.credit(to, credit);
+            return;
+        }
         let print = fingerprint(&bytes);
         self.stats.frames += 1;
         self.stats.bytes += len_bytes as u64;
         self.trace.event(format_args!("{from}>{to} {lane:?} {len_bytes}B {print}"));
         let inbound = Inbound::Frame { from: node, lane, frame: bytes };
-        let credit = Some(Credit { from, lane, conn, len_bytes });
-        self.arrive(to, Arrived { inbound, credit });
+        self.arrive(to, Arrived { inbound, credit: Some(credit) });
     }
 
     /// Makes room on a lane when a frame has entered the receiver's queue.

@@ -10,7 +10,7 @@ use ipfs_kit_actors::ports::{
 };
 use ipfs_kit_core::id::NodeId;
 use ipfs_kit_core::limits;
-use ipfs_kit_core::member::Role;
+use ipfs_kit_core::member::{RaftStanding, Role};
 use ipfs_kit_core::proto::Topic;
 
 use self::rig::{Rig, addr, key, run, sleep_ms};
@@ -337,6 +337,32 @@ fn gossip_reaches_everyone_once_over_those_that_accept_it() {
         assert!(rig.log(1).contains(&"pins n1 bad".to_owned()));
         assert!(!rig.log(2).contains(&"pins n1 bad".to_owned()));
         assert_eq!(rig.net.stats().gossip_rejected, 1);
+    });
+}
+
+#[test]
+fn a_frame_on_a_lane_without_the_right_goes_nowhere() {
+    run(|trace| async move {
+        let rig = Rig::new(1, 2, Keep::Connected, trace);
+        let mut registry = rig.registry(0, &[0, 1], Keep::Connected);
+        (registry.peers[1].role, registry.peers[1].raft) = (Role::Worker, RaftStanding::None);
+        rig.ports[0].set_registry(registry);
+        let _nodes = rig.start_all();
+        sleep_ms(1_000).await;
+        // More than the lane holds at a time: what is refused takes no room on it.
+        for _ in 0..=LANE_FRAMES_MAX {
+            assert_eq!(rig.ports[1].send(NodeId(1), Lane::Raft, bytes("refused")), Ok(()));
+            sleep_ms(100).await;
+        }
+        assert!(!rig.log(0).contains(&"refused".to_owned()));
+        assert!(rig.ports[1].call(NodeId(1), bytes("heard"), SECOND).await.is_ok());
+        // With a place in Raft it is heard, whatever its role.
+        let mut registry = rig.registry(0, &[0, 1], Keep::Connected);
+        registry.peers[1].role = Role::Worker;
+        rig.ports[0].set_registry(registry);
+        assert_eq!(rig.ports[1].send(NodeId(1), Lane::Raft, bytes("taken")), Ok(()));
+        sleep_ms(1_000).await;
+        assert!(rig.log(0).contains(&"taken".to_owned()));
     });
 }
 

@@ -185,18 +185,14 @@ impl Driver {
         let ConnectedPeer { peer, incarnation, addr } = about.clone();
         let opener = Opener { peer, wishes: self.wishes.0.clone() };
         let closed = self.tasks.child_token();
-        let (raft, raft_queue) = lane_queue(Lane::Raft, self.limits.raft_lane);
-        let (feed, feed_queue) = lane_queue(Lane::Feed, self.limits.feed_lane);
-        for queue in [raft_queue, feed_queue] {
-            let (opener, closed) = (opener.clone(), closed.clone());
-            let (stall, losses) = (self.timing.stall(), self.losses.0.clone());
-            self.tasks.spawn(write_lane(queue, opener, closed, stall, losses));
-        }
+        let (raft, queue) = lane_queue(Lane::Raft, self.limits.raft_lane);
+        let (stall, losses) = (self.timing.stall(), self.losses.0.clone());
+        self.tasks.spawn(write_lane(queue, opener.clone(), closed.clone(), stall, losses));
         let calls = ClassGates::new(&self.limits);
         let served = ClassGates::new(&self.limits);
         let bulk = Bulk::new(&self.identity, peer, self.listens_at(&about, direction));
         let gates = served.clone();
-        self.links.insert(PeerLink { about, opener, closed, calls, served, bulk, raft, feed });
+        self.links.insert(PeerLink { about, opener, closed, calls, served, bulk, raft });
         let entry =
             Peer { ready: vec![connection_id], incarnation, gates, readers: BTreeMap::new() };
         self.peers.insert(peer, entry);

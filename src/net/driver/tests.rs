@@ -146,6 +146,12 @@ impl Node {
         .await
     }
 
+    /// Whether a message on a lane has come and nobody has taken it.
+    fn has_message(&mut self) -> bool {
+        self.passed.extend(std::iter::from_fn(|| self.events.try_recv()));
+        self.passed.iter().any(|event| matches!(event, Event::Message { .. }))
+    }
+
     /// Ends the network and fails if its driver failed.
     async fn stop(self) {
         timeout(PATIENCE, self.net.shutdown()).await.unwrap();

@@ -124,7 +124,6 @@ impl Driver {
             },
             (Proto::Call, State::Ready) => self.serve_call(inbound),
             (Proto::Raft, State::Ready) => self.serve_lane(Lane::Raft, inbound),
-            (Proto::Feed, State::Ready) => self.serve_lane(Lane::Feed, inbound),
         }
     }
 
@@ -183,7 +182,6 @@ impl Driver {
         peer.readers.insert(lane, (ended.clone(), lock.clone()));
         let inlet = match lane {
             Lane::Raft => self.inlets.raft.clone(),
-            Lane::Feed => self.inlets.feed.clone(),
         };
         self.tasks.spawn(read(
             inlet,

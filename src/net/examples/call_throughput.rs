@@ -77,7 +77,7 @@ async fn main() {
     for depth in [1, 32] {
         let start = Instant::now();
         let calls = stream::iter(0..SMALL_CALLS).map(|_| async {
-            client.call(peer, CallClass::Query, Bytes::new(), 8).await.expect("a response").len()
+            client.call(peer, CallClass::Control, Bytes::new(), 8).await.expect("a response").len()
         });
         let bytes: usize = calls.buffer_unordered(depth).collect::<Vec<_>>().await.iter().sum();
         report(&format!("small calls, {depth} deep"), start.elapsed(), bytes, SMALL_CALLS);

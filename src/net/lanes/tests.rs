@@ -16,18 +16,18 @@ fn sender() -> PeerKey {
 
 #[tokio::test]
 async fn the_queue_is_bounded_in_messages_and_in_bytes() {
-    let (lane, mut queue) = lane_queue(Lane::Feed, LIMITS);
+    let (lane, mut queue) = lane_queue(Lane::Raft, LIMITS);
     for _ in 0..4 {
         lane.send(Bytes::from_static(b"x")).unwrap();
     }
     assert_eq!(lane.send(Bytes::from_static(b"x")), Err(SendError::Full));
     while queue.try_next().is_some() {}
-    let most = Bytes::from(vec![0; MAX_FEED_MESSAGE_BYTES]);
+    let most = Bytes::from(vec![0; MAX_RAFT_MESSAGE_BYTES]);
     lane.send(most.clone()).unwrap();
     assert_eq!(lane.send(Bytes::from_static(b"x")), Err(SendError::Full));
     queue.try_next().unwrap();
     lane.send(most).unwrap();
-    let over = Bytes::from(vec![0; MAX_FEED_MESSAGE_BYTES + 1]);
+    let over = Bytes::from(vec![0; MAX_RAFT_MESSAGE_BYTES + 1]);
     assert!(matches!(lane.send(over), Err(SendError::TooLarge { .. })));
     drop(queue);
     assert_eq!(lane.send(Bytes::from_static(b"x")), Err(SendError::NotConnected));
@@ -36,7 +36,7 @@ async fn the_queue_is_bounded_in_messages_and_in_bytes() {
 #[tokio::test]
 async fn a_reader_keeps_order_and_stops_when_its_owner_does() {
     let (near, far) = tokio::io::duplex(64);
-    let (inlet, mut received) = LaneInlet::new(Lane::Feed, LIMITS);
+    let (inlet, mut received) = LaneInlet::new(Lane::Raft, LIMITS);
     let reader = tokio::spawn(read_lane(inlet, sender(), far.compat(), STALL));
     let writer = tokio::spawn(async move {
         let mut near = near.compat();
@@ -70,7 +70,7 @@ async fn frames_of_all_sizes_keep_their_bounds_in_a_batch() {
     }
     write_patiently(&mut wire, &batch).await.unwrap();
     let wide = LaneLimits { inbound_messages: sizes.len(), ..LIMITS };
-    let (inlet, mut received) = LaneInlet::new(Lane::Feed, wide);
+    let (inlet, mut received) = LaneInlet::new(Lane::Raft, wide);
     read_lane(inlet, sender(), wire.into_inner().as_slice(), STALL).await.unwrap();
     for (at, size) in sizes.into_iter().enumerate() {
         let message = received.recv().await.unwrap().bytes;

@@ -8,7 +8,7 @@ fn rights_are_a_set() {
     let rights = Rights::AUTHOR_PINS | Rights::RAFT;
     assert!(rights.contains(Rights::RAFT));
     assert!(rights.contains(Rights::NONE));
-    assert!(!rights.contains(Rights::AUTHOR_TASKS));
+    assert!(!rights.contains(Rights::AUTHOR_STATUS));
     assert!(!rights.contains(Rights::ALL));
     assert!(Rights::ALL.contains(rights));
     assert_eq!(format!("{rights:?}"), r#"{"author-pins", "raft"}"#);

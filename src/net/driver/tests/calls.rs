@@ -10,7 +10,9 @@ fn call_in_background(
     request: &'static str,
 ) -> JoinHandle<Result<Bytes, CallError>> {
     let (net, peer) = (caller.net.clone(), callee.key);
-    tokio::spawn(async move { net.call(peer, CallClass::Query, request.into(), 1024).await })
+    tokio::spawn(async move {
+        net.call_within(peer, CallClass::Control, request.into(), 1024, PATIENCE).await
+    })
 }
 
 #[tokio::test]
@@ -21,7 +23,7 @@ async fn a_call_brings_its_own_response_back_in_any_order() {
     let call_one = second.until_call().await;
     let two = call_in_background(&first, &second, "two");
     let call_two = second.until_call().await;
-    assert_eq!((call_one.from, call_one.class), (first.key, CallClass::Query));
+    assert_eq!((call_one.from, call_one.class), (first.key, CallClass::Control));
     assert_eq!((&call_one.request[..], &call_two.request[..]), (&b"one"[..], &b"two"[..]));
     call_two.reply.send("second".into()).unwrap();
     assert_eq!(two.await.unwrap().unwrap(), "second");
@@ -71,7 +73,7 @@ async fn a_deadline_ends_the_call_at_both_ends() {
     let (net, peer) = (first.net.clone(), second.key);
     let deadline = Duration::from_millis(300);
     let call = tokio::spawn(async move {
-        net.call_within(peer, CallClass::Query, "slow".into(), 10, deadline).await
+        net.call_within(peer, CallClass::Control, "slow".into(), 10, deadline).await
     });
     let mut inbound = second.until_call().await;
     assert_eq!(call.await.unwrap(), Err(CallError::DeadlineExceeded { deadline_ms: 300 }));
@@ -110,7 +112,7 @@ async fn a_full_queue_is_busy_at_once() {
     // too large for the stream's window.
     let waiting = call_in_background(&first, &second, "waiting");
     let large: Bytes = vec![0; MAX_REQUEST_BYTES].into();
-    let class = CallClass::Query;
+    let class = CallClass::Control;
     eventually("a call is refused", async || {
         let refused =
             first.net.call_within(second.key, class, large.clone(), 10, Duration::from_secs(1));
@@ -130,7 +132,7 @@ async fn a_full_queue_is_busy_at_once() {
 #[tokio::test]
 async fn calls_above_the_bound_wait_for_their_place() {
     let mut caller = config(1);
-    caller.limits.query_calls.concurrent_per_peer = 2;
+    caller.limits.control_calls.concurrent_per_peer = 2;
     let mut first = start(caller).await;
     let mut second = start(config(2)).await;
     introduce(&mut first, &mut second).await;
@@ -139,10 +141,10 @@ async fn calls_above_the_bound_wait_for_their_place() {
     // The class is full; another class has its own places.
     let (net, peer) = (first.net.clone(), second.key);
     let other =
-        tokio::spawn(async move { net.call(peer, CallClass::Control, "control".into(), 10).await });
-    let control = second.until_call().await;
-    assert_eq!(control.class, CallClass::Control);
-    control.reply.send("ok".into()).unwrap();
+        tokio::spawn(async move { net.call(peer, CallClass::Bulk, "bulk".into(), 10).await });
+    let bulk = second.until_call().await;
+    assert_eq!(bulk.class, CallClass::Bulk);
+    bulk.reply.send("ok".into()).unwrap();
     other.await.unwrap().unwrap();
     for call in held {
         call.reply.send("done".into()).unwrap();

@@ -94,10 +94,10 @@ async fn a_full_mesh_delivers_once_and_counts_the_copies() {
         until_listening(node, 2).await;
     }
     for at in 0..20 {
-        first.net.publish(Topic::Tasks, format!("task {at}").into()).await.unwrap();
+        first.net.publish(Topic::Status, format!("outcome {at}").into()).await.unwrap();
         for node in [&mut second, &mut third] {
             let message = node.until_gossip().await;
-            assert_eq!(message.bytes, format!("task {at}"));
+            assert_eq!(message.bytes, format!("outcome {at}"));
             message.validate.accept();
         }
     }
@@ -134,7 +134,7 @@ async fn members_with_and_without_gossip_work_together() {
     let mut first = start(config(1)).await;
     let mut silent = start(NetConfig { gossip: GossipMode::Disabled, ..config(2) }).await;
     introduce(&mut first, &mut silent).await;
-    first.net.send(silent.key, Lane::Feed, "by the lane".into()).unwrap();
+    first.net.send(silent.key, Lane::Raft, "by the lane".into()).unwrap();
     let bytes = silent
         .until("message", |event| match event {
             Event::Message { bytes, .. } => Break(bytes),

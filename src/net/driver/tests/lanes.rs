@@ -21,6 +21,15 @@ async fn until_message(node: &mut Node, wanted: Lane) -> Bytes {
     .await
 }
 
+/// Sends until the sender learns that messages are lost.
+async fn until_lost(from: &mut Node, to: PeerKey) {
+    eventually("the sender learns of the loss", async || {
+        from.net.send(to, Lane::Raft, "lost".into()).unwrap();
+        matches!(from.events.try_recv(), Some(Event::LaneLost { lane: Lane::Raft, .. }))
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_lane_keeps_order_in_both_directions() {
     let [mut first, mut second] = start_all().await;
@@ -40,31 +49,29 @@ async fn a_lane_keeps_order_in_both_directions() {
 async fn the_largest_messages_pass_and_larger_ones_are_refused() {
     let [mut first, mut second] = start_all().await;
     introduce(&mut first, &mut second).await;
-    for lane in [Lane::Raft, Lane::Feed] {
-        let largest: Bytes = vec![9; lane.max_message_bytes()].into();
-        first.net.send(second.key, lane, largest.clone()).unwrap();
-        assert_eq!(until_message(&mut second, lane).await, largest);
-        let larger: Bytes = vec![9; lane.max_message_bytes() + 1].into();
-        let refused = first.net.send(second.key, lane, larger);
-        assert!(matches!(refused, Err(SendError::TooLarge { .. })));
-    }
+    let largest: Bytes = vec![9; MAX_RAFT_MESSAGE_BYTES].into();
+    first.net.send(second.key, Lane::Raft, largest.clone()).unwrap();
+    assert_eq!(until_message(&mut second, Lane::Raft).await, largest);
+    let larger: Bytes = vec![9; MAX_RAFT_MESSAGE_BYTES + 1].into();
+    let refused = first.net.send(second.key, Lane::Raft, larger);
+    assert!(matches!(refused, Err(SendError::TooLarge { .. })));
 }
 
 #[tokio::test]
-async fn a_reader_that_stops_fills_its_lane_and_no_other() {
+async fn a_reader_that_stops_fills_its_lane_and_nothing_else() {
     let mut first = start(config(1)).await;
     let mut slow = config(2);
-    slow.limits.feed_lane.inbound_messages = 2;
+    slow.limits.raft_lane.inbound_messages = 2;
     let mut second = start(slow).await;
     introduce(&mut first, &mut second).await;
-    let mut feed = second.events.take_lane(Lane::Feed).unwrap();
-    assert!(second.events.take_lane(Lane::Feed).is_none());
-    // Nobody reads the feed: at last the sender is told.
+    let mut lane = second.events.take_lane(Lane::Raft).unwrap();
+    assert!(second.events.take_lane(Lane::Raft).is_none());
+    // Nobody reads the lane: at last the sender is told.
     let message: Bytes = vec![1; 256 << 10].into();
     let mut sent = 0_u32;
-    eventually("the feed is full", async || {
+    eventually("the lane is full", async || {
         loop {
-            match first.net.send(second.key, Lane::Feed, message.clone()) {
+            match first.net.send(second.key, Lane::Raft, message.clone()) {
                 Ok(()) => sent += 1,
                 Err(SendError::Full) => break,
                 Err(error) => panic!("{error}"),
@@ -72,15 +79,16 @@ async fn a_reader_that_stops_fills_its_lane_and_no_other() {
         }
         // Full for good, not only until the writer comes round.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        first.net.send(second.key, Lane::Feed, message.clone()).map(|()| sent += 1)
+        first.net.send(second.key, Lane::Raft, message.clone()).map(|()| sent += 1)
             == Err(SendError::Full)
     })
     .await;
-    first.net.send(second.key, Lane::Raft, "urgent".into()).unwrap();
-    assert_eq!(until_message(&mut second, Lane::Raft).await, "urgent");
+    let call = first.net.call(second.key, CallClass::Control, "urgent".into(), 1024);
+    let answer = async { second.until_call().await.reply.send("answered".into()).unwrap() };
+    assert_eq!(tokio::join!(call, answer).0.unwrap(), "answered");
     // Once it is read, everything arrives.
     for _ in 0..sent {
-        let (from, bytes) = timeout(PATIENCE, feed.recv()).await.unwrap().unwrap();
+        let (from, bytes) = timeout(PATIENCE, lane.recv()).await.unwrap().unwrap();
         assert_eq!((from, bytes.len()), (first.key, message.len()));
     }
 }
@@ -94,15 +102,8 @@ async fn the_raft_lane_needs_its_right() {
     register(&first, &[second.entry(Link::Keep)]).await;
     first.until_up(second.key).await;
     second.until_up(first.key).await;
-    first.net.send(second.key, Lane::Raft, "refused".into()).unwrap();
-    first.net.send(second.key, Lane::Feed, "taken".into()).unwrap();
-    let lane = second
-        .until("message", |event| match event {
-            Event::Message { lane, .. } => Break(lane),
-            other => Continue(other),
-        })
-        .await;
-    assert_eq!(lane, Lane::Feed);
+    until_lost(&mut first, second.key).await;
+    assert!(!second.has_message());
 }
 
 #[tokio::test]
@@ -114,15 +115,9 @@ async fn a_withdrawn_right_ends_the_lane_it_opened() {
     let (key, mut entry) = first.entry(Link::OnDemand);
     entry.rights = Rights::AUTHOR_STATUS;
     register(&second, &[(key, entry)]).await;
-    first.net.send(second.key, Lane::Raft, "without".into()).unwrap();
-    first.net.send(second.key, Lane::Feed, "marker".into()).unwrap();
-    assert_eq!(until_message(&mut second, Lane::Feed).await, "marker");
-    // The stream that was open is reset: at last the sender learns that messages are lost.
-    eventually("the sender learns of the loss", async || {
-        first.net.send(second.key, Lane::Raft, "without".into()).unwrap();
-        matches!(first.events.try_recv(), Some(Event::LaneLost { lane: Lane::Raft, .. }))
-    })
-    .await;
+    // The stream that was open is reset.
+    until_lost(&mut first, second.key).await;
+    assert!(!second.has_message());
     register(&second, &[first.entry(Link::OnDemand)]).await;
     // With the right given back the lane works again.
     eventually("the lane is open again", async || {
@@ -140,28 +135,28 @@ async fn a_withdrawn_right_ends_the_lane_it_opened() {
 async fn a_lane_goes_on_after_a_reconnect_and_counts_what_it_lost() {
     let mut first = start(config(1)).await;
     let mut slow = config(2);
-    slow.limits.feed_lane.inbound_messages = 1;
+    slow.limits.raft_lane.inbound_messages = 1;
     let mut second = start(slow).await;
     introduce(&mut first, &mut second).await;
     // The receiver takes nothing, so that messages wait at the sender when the link breaks.
     let message: Bytes = vec![1; 1 << 20].into();
-    while first.net.send(second.key, Lane::Feed, message.clone()).is_ok() {}
+    while first.net.send(second.key, Lane::Raft, message.clone()).is_ok() {}
     let key = second.key;
     let listen = vec![second.addr()];
     second.stop().await;
     first.until_down(key).await;
     let lost = first
         .until("lane lost", |event| match event {
-            Event::LaneLost { peer, lane: Lane::Feed, messages } if peer == key => Break(messages),
+            Event::LaneLost { peer, lane: Lane::Raft, messages } if peer == key => Break(messages),
             other => Continue(other),
         })
         .await;
     assert!(lost > 0);
-    assert_eq!(first.net.send(key, Lane::Feed, "x".into()), Err(SendError::NotConnected));
+    assert_eq!(first.net.send(key, Lane::Raft, "x".into()), Err(SendError::NotConnected));
     let mut second = start(NetConfig { incarnation: 1, listen, ..config(2) }).await;
     register(&second, &[first.entry(Link::OnDemand)]).await;
     first.until_up(key).await;
     second.until_up(first.key).await;
-    first.net.send(key, Lane::Feed, "after".into()).unwrap();
-    assert_eq!(until_message(&mut second, Lane::Feed).await, "after");
+    first.net.send(key, Lane::Raft, "after".into()).unwrap();
+    assert_eq!(until_message(&mut second, Lane::Raft).await, "after");
 }

@@ -132,11 +132,11 @@ async fn a_stopped_network_leaves_no_task_and_says_so() {
         async move { net.call(key, CallClass::Control, "never answered".into(), 10).await }
     });
     let unanswered = second.until_call().await;
-    net.send(key, Lane::Feed, "message".into()).unwrap();
+    net.send(key, Lane::Raft, "message".into()).unwrap();
     first.stop().await;
     assert!(matches!(call.await.unwrap(), Err(CallError::Lost { .. })));
     assert_eq!(net.set_registry(BTreeMap::new()).await, Err(Stopped.into()));
-    assert_eq!(net.send(key, Lane::Feed, "message".into()), Err(SendError::NotConnected));
+    assert_eq!(net.send(key, Lane::Raft, "message".into()), Err(SendError::NotConnected));
     drop(unanswered);
     second.stop().await;
     eventually("no task is left", async || alive() <= before).await;

@@ -86,7 +86,11 @@ impl Rogue {
 
     /// Whether the other end speaks the protocol: a refused stream ends instead.
     async fn is_served(&self, proto: Proto, request: &[u8]) -> bool {
-        let Some(mut stream) = self.open(proto).await else { return false };
+        self.is_served_named(ProtoNames::new(CLUSTER).name(proto), request).await
+    }
+
+    async fn is_served_named(&self, proto: StreamProtocol, request: &[u8]) -> bool {
+        let Some(mut stream) = self.open_named(proto).await else { return false };
         if stream.write_all(request).await.is_err() || stream.flush().await.is_err() {
             return false;
         }
@@ -149,7 +153,6 @@ async fn a_stranger_reaches_the_join_protocol_and_nothing_else() {
     let rogue = Rogue::connect(2, &master).await;
     assert!(!rogue.is_served(Proto::Call, &call_request(0, 1, b"x")).await);
     assert!(!rogue.is_served(Proto::Raft, &[0, 0, 0, 1, 9]).await);
-    assert!(!rogue.is_served(Proto::Feed, &[0, 0, 0, 1, 9]).await);
     let seen = rogue.look().await;
     assert_eq!((seen.gossip_peers, seen.identified), (0, false));
     let mut join = rogue.open(Proto::Join).await.unwrap();
@@ -194,8 +197,12 @@ async fn a_member_that_says_no_hello_is_not_served_and_shown_out() {
 }
 
 async fn registered_rogue(master: &mut Node) -> Rogue {
+    rogue_with(Rights::ALL, master).await
+}
+
+async fn rogue_with(rights: Rights, master: &mut Node) -> Rogue {
     let key = Keypair::from_seed([2; 32]).peer_key();
-    let entry = PeerEntry { addrs: Vec::new(), rights: Rights::ALL, link: Link::OnDemand };
+    let entry = PeerEntry { addrs: Vec::new(), rights, link: Link::OnDemand };
     register(master, &[(key, entry)]).await;
     let rogue = Rogue::connect(2, master).await;
     rogue.say_hello().await;
@@ -237,12 +244,29 @@ async fn an_unknown_class_is_refused_and_the_connection_lives() {
 }
 
 #[tokio::test]
+async fn a_frame_on_a_lane_without_the_right_never_reaches_the_owner() {
+    let mut master = start(config(1)).await;
+    let rogue = rogue_with(Rights::AUTHOR_STATUS, &mut master).await;
+    assert!(!rogue.is_served(Proto::Raft, &[0, 0, 0, 1, 9]).await);
+    // No other lane leads there.
+    let other = format!("/ipfs-kit/{CLUSTER}/feed/{WIRE_VERSION}");
+    let other = StreamProtocol::try_from_owned(other).unwrap();
+    assert!(!rogue.is_served_named(other, &[0, 0, 0, 1, 9]).await);
+    // It is a member all the same.
+    let mut stream = rogue.open(Proto::Call).await.unwrap();
+    stream.write_all(&call_request(0, 1, b"x")).await.unwrap();
+    stream.flush().await.unwrap();
+    master.until_call().await.reply.send("ok".into()).unwrap();
+    assert!(!master.has_message());
+}
+
+#[tokio::test]
 async fn a_second_lane_stream_takes_the_lane_over() {
     let mut master = start(config(1)).await;
     let rogue = registered_rogue(&mut master).await;
     let mut streams = Vec::new();
     for byte in [1, 2] {
-        let mut stream = rogue.open(Proto::Feed).await.unwrap();
+        let mut stream = rogue.open(Proto::Raft).await.unwrap();
         stream.write_all(&[0, 0, 0, 1, byte]).await.unwrap();
         stream.flush().await.unwrap();
         let got = master

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::folder::{Expect, Folder};
+use crate::folder::{Folder, FolderError, NewFolder};
 use crate::test_support::{filler, port};
 use crate::trials::{Flippable, Subject, Trials, Trouble};
 
@@ -41,7 +41,11 @@ impl Subject for Small {
     type Open = Opened;
 
     fn open(&mut self, disk: &SimDisk) -> Result<Opened, Trouble> {
-        let folder = Folder::open(port(disk), Expect::Any).map_err(|error| Trouble::of(&error))?;
+        let opened = match Folder::open(port(disk)) {
+            Err(FolderError::Missing) => NewFolder::begin(port(disk)).and_then(NewFolder::finish),
+            opened => opened,
+        };
+        let folder = opened.map_err(|error| Trouble::of(&error))?;
         Ok(Opened { disk: disk.clone(), _folder: folder })
     }
 
