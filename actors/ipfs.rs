@@ -191,7 +191,13 @@ fn collect(
     let mut found = Vec::new();
     let mut size = 0;
     for cid in cids {
-        let block = match blocks.get(cid.to_cid()) {
+        let cid = cid.to_cid();
+        // Looked up first: reading what has no room would cost as much as sending it.
+        let len_bytes = blocks.size(cid).unwrap_or(0) as usize;
+        if size + len_bytes > limits::BLOCKS_ANSWER_BYTES_MAX && !found.is_empty() {
+            break;
+        }
+        let block = match blocks.get(cid) {
             Ok(block) => block,
             Err(error @ GetError::Corrupt { .. }) => {
                 tracing::error!(%error, "a stored block has decayed");
@@ -199,11 +205,7 @@ fn collect(
             }
             Err(GetError::Disk(error)) => return Err(error.to_string()),
         };
-        let len_bytes = block.as_ref().map_or(0, Bytes::len);
-        if size + len_bytes > limits::BLOCKS_ANSWER_BYTES_MAX && !found.is_empty() {
-            break;
-        }
-        size += len_bytes;
+        size += block.as_ref().map_or(0, Bytes::len);
         found.push(block);
     }
     Ok(found)

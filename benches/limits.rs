@@ -73,11 +73,14 @@ pub fn hash(source: &Path) -> Result<Duration> {
     })
 }
 
-/// Reads and hashes the files of a folder on all cores, from the disk itself; bytes in a second.
+/// Reads and hashes the segments of a block store on all cores, from the disk itself; bytes in a second.
 pub fn hash_from_disk(folder: &Path) -> Result<f64> {
     let (mut bytes, mut took) = (0, Duration::ZERO);
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "seg") {
+            continue;
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
         let file = rustix::fs::open(&path, flags, Mode::empty())
             .context("this file system gives no direct reads")?;

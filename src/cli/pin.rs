@@ -16,7 +16,7 @@ use super::output::{Column, Show, display_time, text};
 use super::session::{Session, to_value};
 
 /// Time between two looks at a pin that is waited for.
-const POLL_EVERY: Duration = Duration::from_millis(300);
+const POLL_EVERY: Duration = Duration::from_millis(100);
 /// Pins asked for at once while listing.
 const PAGE_PINS: usize = 500;
 
