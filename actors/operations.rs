@@ -152,7 +152,7 @@ impl Operations {
 
     /// Runs an operation for a user of another member. Whether that one may have it run is judged before, by
     /// [`ipfs_kit_core::rights::authorise`].
-    pub async fn serve_member(&self, name: &str, json: &str) -> Response {
+    pub async fn serve_member(&self, from: NodeId, name: &str, json: &str) -> Response {
         let Some(info) = ops::find(name) else {
             return Response::Refused { reason: format!("there is no operation {name:?}") };
         };
@@ -161,10 +161,12 @@ impl Operations {
             return Response::NotLeader { leader };
         }
         let request = match serde_json::from_str(json) {
+            Ok(request) => self.of_member(from, info, request),
+            Err(error) => Err(bad_request(info.name, &error)),
+        };
+        let request = match request {
             Ok(request) => request,
-            Err(error) => {
-                return Response::Operation { result: Err(bad_request(info.name, &error)) };
-            }
+            Err(failure) => return Response::Operation { result: Err(failure) },
         };
         match self.run(info, request).await {
             Ok(value) => Response::Operation { result: Ok(value.to_string()) },
@@ -174,6 +176,34 @@ impl Operations {
             }
             Err(failure) => Response::Operation { result: Err(failure) },
         }
+    }
+
+    /// What another member's user means: who names no member means that one. A leecher lets nobody else leave.
+    fn of_member(&self, from: NodeId, info: &OpInfo, mut request: Value) -> Result<Value, Failure> {
+        let of_one =
+            [ops::NodeShow::NAME, ops::NodeLeave::NAME, ops::NodeRm::NAME, ops::NodeRole::NAME];
+        if !of_one.contains(&info.name) {
+            return Ok(request);
+        }
+        if let Some(fields) = request.as_object_mut() {
+            let node = fields.entry("node").or_insert_with(|| Value::String(String::new()));
+            if node.as_str() == Some("") {
+                *node = Value::String(from.to_string());
+            }
+        }
+        let cluster = self.parts.cluster.as_ref().ok_or_else(no_cluster)?;
+        let role =
+            cluster.view.read(|view| view.members().get(&from).map(|member| member.spec.role));
+        let named = request["node"].as_str().map(|text| self.find_member(text));
+        if info.name == ops::NodeLeave::NAME
+            && role == Some(Role::Leecher)
+            && named != Some(Ok(from))
+        {
+            let message = "a leecher may let only itself leave".to_owned();
+            return Err(failure("E_NOT_PERMITTED", message)
+                .hint("run it on a master or a worker, or on the member itself"));
+        }
+        Ok(request)
     }
 
     fn admit(&self, name: &str) -> Result<&'static OpInfo, Failure> {

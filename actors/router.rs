@@ -162,7 +162,7 @@ impl Router {
                 self.consensus.serve_state(from, root, StatePart::Chunk(chunk)).await
             }
             Request::Operation { name, json } => {
-                let run = self.operations.serve_member(&name, &json);
+                let run = self.operations.serve_member(from, &name, &json);
                 match tokio::time::timeout(OPERATION_DEADLINE, run).await {
                     Ok(response) => response,
                     Err(_) => {

@@ -7,6 +7,7 @@ use ipfs_kit_actors::api::Failure;
 use ipfs_kit_core::codec::{self, Kind};
 use ipfs_kit_core::id::NodeId;
 use ipfs_kit_core::limits;
+use ipfs_kit_core::member::Liveness;
 use ipfs_kit_core::proto::{Request, Response};
 use ipfs_kit_simulations::cluster::node::Handle;
 use ipfs_kit_simulations::runner::play_scene;
@@ -112,8 +113,29 @@ fn what_a_role_may_not_run_is_not_run_for_it_by_others() {
         }
         let after = handle.state(|state| (state.members().clone(), state.tokens().len()));
         assert_eq!(before, after);
+        let leave = |node: NodeId| format!(r#"{{"node":"{node}"}}"#);
+        let refused = asked(stage, LEECHER, to, "node.leave", &leave(worker)).await?.unwrap_err();
+        assert_eq!(refused.code, "E_NOT_PERMITTED");
         // A worker's request is run: it was the role that made the difference.
         asked(stage, WORKER, to, "cluster.token.create", token).await?.expect("workers may");
+        Ok(())
+    });
+}
+
+#[test]
+fn who_names_no_member_means_itself_wherever_that_is_decided() {
+    play_scene(16, async |stage| {
+        story::gather(stage).await?;
+        let (at, handle) = leader(stage);
+        let (to, leecher) = (node(stage, at), node(stage, LEECHER));
+        asked(stage, LEECHER, to, "node.leave", "{}").await?.expect("it may leave");
+        let staying = handle.state(|state| {
+            let members = state.members().values();
+            let staying = members.filter(|member| member.liveness == Liveness::Alive);
+            staying.map(|member| member.id).collect::<Vec<_>>()
+        });
+        let staying = staying.expect("it leads");
+        assert_eq!((staying.len(), staying.contains(&leecher)), (6, false));
         Ok(())
     });
 }
