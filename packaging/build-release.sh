@@ -23,7 +23,7 @@ mkdir "$root/completions"
 "$root/bin/ipfs-kit" completions bash > "$root/completions/ipfs-kit.bash"
 "$root/bin/ipfs-kit" completions zsh > "$root/completions/_ipfs-kit"
 "$root/bin/ipfs-kit" completions fish > "$root/completions/ipfs-kit.fish"
-install -m 0644 packaging/ipfs-kit.service README.md "$root"
+install -m 0644 packaging/ipfs-kit.service README.md LICENSE-MIT LICENSE-APACHE "$root"
 install -m 0755 packaging/install.sh packaging/uninstall.sh "$root"
 install -D -m 0644 -t "$root/docs" docs/*.md
 glibc=$(objdump -T "$root/bin/ipfs-kit" | grep -o 'GLIBC_2\.[0-9]*' | sort -uV | tail -n 1)
