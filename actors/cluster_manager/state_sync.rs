@@ -34,7 +34,7 @@ mod inbox;
 #[cfg(test)]
 mod tests;
 
-use feed::{Outbox, Ring};
+use feed::Ring;
 pub use inbox::Inbox;
 
 /// How long a follower waits for gossip to fill a gap before it asks.
@@ -48,15 +48,12 @@ const FEED_WAIT_MS: u32 = 2_000;
 const DISTRUST: Duration = Duration::from_secs(5);
 /// How long a held request stays unanswered after something happened: gossip, where it works, is first.
 const GOSSIP_HEAD_START: Duration = Duration::from_millis(100);
-/// What is committed so soon after the last published delta goes out in one with what follows: signing,
-/// checking and passing on a message costs more than to commit an entry.
-const GATHER: Duration = Duration::from_millis(10);
 /// Deltas kept while an earlier one is missing.
 const EARLY_DELTAS_MAX: usize = 256;
 /// Pause after a feed request failed.
 const FEED_RETRY: Duration = Duration::from_millis(200);
 
-/// Deltas by the way they came first, one for each entry of the log: a message may carry a range of them.
+/// Deltas and outcomes by the way they came first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrivals {
     /// Deltas that gossip brought first.
@@ -92,10 +89,6 @@ pub struct Deps {
     pub inbox: Inbox,
 }
 
-fn entries_of(delta: &Delta) -> u64 {
-    delta.to.saturating_sub(delta.from) + 1
-}
-
 /// Who hears that the view moved, in order. Filled when the tree is built.
 pub type Listeners = Shared<Vec<Arc<dyn Fn(ViewMoved) + Send + Sync>>>;
 
@@ -103,9 +96,6 @@ pub type Listeners = Shared<Vec<Arc<dyn Fn(ViewMoved) + Send + Sync>>>;
 pub struct StateSync {
     deps: Deps,
     ring: Ring,
-    outbox: Outbox,
-    /// A delta was published within [`GATHER`].
-    gathering: bool,
     early: BTreeMap<u64, Delta>,
     /// Wakes feed requests that wait for something to happen.
     happened: Arc<Notify>,
@@ -182,8 +172,6 @@ impl StateSync {
         Self {
             deps,
             ring: Ring::default(),
-            outbox: Outbox::default(),
-            gathering: false,
             early: BTreeMap::new(),
             happened: Arc::new(Notify::new()),
             leading,
@@ -271,28 +259,12 @@ impl StateSync {
         })
     }
 
-    fn publish(&mut self, entries: &[AppliedEntry], epoch: u64, ctx: &mut Ctx<Self>) {
-        for delta in self.outbox.push(entries, epoch) {
-            self.gossip(delta);
-        }
-        if !self.gathering {
-            self.publish_gathered(ctx);
-        }
-    }
-
-    fn publish_gathered(&mut self, ctx: &mut Ctx<Self>) {
-        let delta = self.outbox.take();
-        self.gathering = delta.is_some();
-        if let Some(delta) = delta {
-            self.gossip(delta);
-            ctx.run_later(GATHER, Self::publish_gathered);
-        }
-    }
-
-    fn gossip(&self, delta: Delta) {
-        // Off, alone or too much: followers see it in the next beacon or heartbeat and ask.
-        if let Err(reason) = self.deps.rpc.publish(Topic::Pins, &Gossip::Delta(delta)) {
-            tracing::debug!(%reason, "delta not gossiped");
+    fn publish(&mut self, entries: &[AppliedEntry], epoch: u64) {
+        for delta in feed::merge(entries, epoch) {
+            // Off, alone or too much: followers see it in the next beacon or heartbeat and ask.
+            if let Err(reason) = self.deps.rpc.publish(Topic::Pins, &Gossip::Delta(delta)) {
+                tracing::debug!(%reason, "delta not gossiped");
+            }
         }
     }
 
@@ -334,9 +306,8 @@ impl StateSync {
                 return;
             }
             let delta = next.remove();
-            let entries = entries_of(&delta);
             match self.advance(delta) {
-                Step::Moved => self.count(entries, true),
+                Step::Moved => self.count(true),
                 Step::Known => {}
                 Step::Missing => complete = false,
             }
@@ -346,16 +317,16 @@ impl StateSync {
         }
     }
 
-    fn count(&mut self, entries: u64, by_gossip: bool) {
+    fn count(&mut self, by_gossip: bool) {
         // What happened before this run could come by no other way than the feed.
         if !self.caught_up {
             return;
         }
         self.deps.arrivals.write(|arrivals| {
             if by_gossip {
-                arrivals.deltas_by_gossip += entries;
+                arrivals.deltas_by_gossip += 1;
             } else {
-                arrivals.deltas_by_feed += entries;
+                arrivals.deltas_by_feed += 1;
             }
         });
     }
@@ -415,9 +386,8 @@ impl StateSync {
                 self.deps.leader_hint.write(|hint| *hint = Some(beacon.leader));
                 let mut moved = false;
                 for delta in deltas {
-                    let entries = entries_of(&delta);
                     if self.advance(delta) == Step::Moved {
-                        self.count(entries, false);
+                        self.count(false);
                         moved = true;
                     }
                 }
@@ -491,16 +461,16 @@ impl Actor for StateSync {
             self.tell(self.deps.view.read(View::index), None);
         }
         ctx.run_interval(Duration::from_millis(50), |actor, ctx| actor.follow(ctx));
-        ctx.run_interval(self.deps.beacon, Self::on_beacon_tick);
+        ctx.run_interval(self.deps.beacon, |actor, _| actor.on_beacon_tick());
         ctx.run_interval(Duration::from_secs(5), |actor, _| actor.save_view());
         self.follow(ctx);
     }
 }
 
 impl StateSync {
-    fn on_beacon_tick(&mut self, ctx: &mut Ctx<Self>) {
+    fn on_beacon_tick(&mut self) {
         // A word that found the mailbox full is not said again if nothing happens.
-        self.take_applied(ctx);
+        self.take_applied();
         if !self.leading {
             return;
         }
@@ -517,23 +487,23 @@ supervised!(StateSync);
 impl Handler<LeadershipChanged> for StateSync {
     type Result = ();
 
-    fn handle(&mut self, changed: LeadershipChanged, ctx: &mut Ctx<Self>) {
+    fn handle(&mut self, changed: LeadershipChanged, _: &mut Ctx<Self>) {
         self.leading = changed.leading;
         self.term = changed.term;
-        self.on_beacon_tick(ctx);
+        self.on_beacon_tick();
     }
 }
 
 impl Handler<AppliedWaiting> for StateSync {
     type Result = ();
 
-    fn handle(&mut self, _: AppliedWaiting, ctx: &mut Ctx<Self>) {
-        self.take_applied(ctx);
+    fn handle(&mut self, _: AppliedWaiting, _: &mut Ctx<Self>) {
+        self.take_applied();
     }
 }
 
 impl StateSync {
-    fn take_applied(&mut self, ctx: &mut Ctx<Self>) {
+    fn take_applied(&mut self) {
         let Some(applied) = self.deps.inbox.take() else { return };
         if !mem::replace(&mut self.raft_used_saved, true) {
             self.deps.journal.save_raft_used();
@@ -566,7 +536,7 @@ impl StateSync {
             self.ring.push(delta);
         }
         if self.leading {
-            self.publish(&fresh, applied.epoch, ctx);
+            self.publish(&fresh, applied.epoch);
         }
         let to = fresh.last().map_or(index, |entry| entry.index);
         self.tell(to, Some(Arc::new(changes)));
@@ -587,9 +557,8 @@ impl Handler<DeltaHeard> for StateSync {
         if !from_master || self.is_fed_by_raft() {
             return;
         }
-        let entries = entries_of(&heard.delta);
         if self.advance(heard.delta) == Step::Moved {
-            self.count(entries, true);
+            self.count(true);
             self.advance_early();
         }
     }

@@ -69,42 +69,26 @@ pub fn delta_of(entry: &AppliedEntry, epoch: u64) -> Delta {
     }
 }
 
-/// Entries on their way to gossip, as few deltas that each fit a message.
-#[derive(Default)]
-pub struct Outbox {
-    held: Option<Delta>,
-    room_bytes: usize,
-}
-
-impl Outbox {
-    /// Takes entries in; returns the deltas that are full. An entry that fits no message ends the run: what
-    /// comes after it could not be applied without it, so the followers have to ask.
-    pub fn push(&mut self, entries: &[AppliedEntry], epoch: u64) -> Vec<Delta> {
-        let mut full = Vec::new();
-        for entry in entries {
-            let delta = delta_of(entry, epoch);
-            let len_bytes = size_of(&delta);
-            if len_bytes > GOSSIP_BODY_BYTES_MAX {
-                full.extend(self.take());
-                break;
-            }
-            let next = |held: &Delta| (held.epoch, held.to + 1) == (epoch, delta.from);
-            match self.held.as_mut().filter(|held| next(held) && len_bytes <= self.room_bytes) {
-                Some(held) => append(held, delta),
-                None => {
-                    full.extend(self.held.replace(delta));
-                    self.room_bytes = GOSSIP_BODY_BYTES_MAX;
-                }
-            }
-            self.room_bytes -= len_bytes;
+/// Entries as few deltas that each fit a gossip message. An entry that fits none ends the run: what
+/// comes after it could not be applied without it, so the followers have to ask.
+pub fn merge(entries: &[AppliedEntry], epoch: u64) -> Vec<Delta> {
+    let mut out: Vec<Delta> = Vec::new();
+    let mut room = 0;
+    for entry in entries {
+        let delta = delta_of(entry, epoch);
+        let len_bytes = size_of(&delta);
+        if len_bytes > GOSSIP_BODY_BYTES_MAX {
+            break;
         }
-        full
+        if len_bytes <= room {
+            append(out.last_mut().expect("room is left only behind a first delta"), delta);
+        } else {
+            out.push(delta);
+            room = GOSSIP_BODY_BYTES_MAX;
+        }
+        room -= len_bytes;
     }
-
-    /// What is held.
-    pub fn take(&mut self) -> Option<Delta> {
-        self.held.take()
-    }
+    out
 }
 
 fn push_merged(out: &mut Vec<Delta>, delta: Delta) {
