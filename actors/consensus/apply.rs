@@ -35,7 +35,10 @@ impl Task {
             }
             raft::Committed::Entry { term, data, .. } => {
                 self.applied_term = term;
-                let entry = decode(index, &data)?;
+                let entry = match self.requests.came_back(&data) {
+                    Some(entry) => entry,
+                    None => decode(index, &data)?,
+                };
                 self.notice_own(&entry);
                 self.deps.handle.state.write(|state| state.apply(index, &entry, Standing::Normal))
             }

@@ -61,7 +61,6 @@ impl Task {
         }
         let stamped_ms = self.stamp_ms();
         let entries = self.requests.take_entries(stamped_ms);
-        let entries: Vec<Bytes> = entries.into_iter().map(Bytes::from).collect();
         if entries.is_empty() {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use ipfs_kit_core::codec::{self, Kind};
 use ipfs_kit_core::command::{Command, Entry, Outcome, RequestId};
 use ipfs_kit_core::id::NodeId;
@@ -15,6 +16,9 @@ const WAITING_MAX: usize = 65_536;
 /// Bytes of commands that go into one entry, well below what an entry may hold.
 const ENTRY_BYTES: usize = limits::ENTRY_BYTES_MAX / 2;
 
+/// Entries that are kept until they come back committed; of more, the oldest are decoded like anybody's.
+const SENT_MAX: usize = 64;
+
 type Reply = oneshot::Sender<Result<Vec<Outcome>, ProposeError>>;
 
 /// Requests between their arrival and their outcome.
@@ -24,6 +28,8 @@ pub struct Requests {
     groups: BTreeMap<u64, Group>,
     by_request: BTreeMap<RequestId, Vec<(u64, usize)>>,
     next_group: u64,
+    /// What was proposed here, as it was before it was encoded.
+    sent: VecDeque<(Bytes, Entry)>,
 }
 
 /// The commands of one proposal.
@@ -57,32 +63,50 @@ impl Requests {
     }
 
     /// The next entries' bytes from everything that waits; each is registered for its outcome.
-    pub fn take_entries(&mut self, stamped_ms: u64) -> Vec<Vec<u8>> {
+    pub fn take_entries(&mut self, stamped_ms: u64) -> Vec<Bytes> {
         let mut entries = Vec::new();
-        let mut entry = Entry { stamped_ms, commands: Vec::new() };
+        let mut commands = Vec::new();
         let mut size = 0;
-        while let Some((commands, reply)) = self.queued.pop_front() {
-            let len_bytes: usize =
-                commands.iter().map(|command| codec::seal(Kind::Item, command).len()).sum();
+        while let Some((next, reply)) = self.queued.pop_front() {
+            let len_bytes: usize = next.iter().map(codec::sealed_len).sum();
             if len_bytes > limits::ENTRY_BYTES_MAX - 1024 {
                 let _ = reply.send(Err(ProposeError::TooLarge { len_bytes }));
                 continue;
             }
             let full = size + len_bytes > ENTRY_BYTES
-                || entry.commands.len() + commands.len() > limits::ENTRY_COMMANDS_MAX;
-            if full && !entry.commands.is_empty() {
-                let commands = std::mem::take(&mut entry.commands);
-                entries.push(codec::seal(Kind::Entry, &Entry { stamped_ms, commands }));
+                || commands.len() + next.len() > limits::ENTRY_COMMANDS_MAX;
+            if full && !commands.is_empty() {
+                let commands = std::mem::take(&mut commands);
+                entries.push(self.seal(Entry { stamped_ms, commands }, size));
                 size = 0;
             }
-            self.register(&commands, reply);
-            entry.commands.extend(commands);
+            self.register(&next, reply);
+            commands.extend(next);
             size += len_bytes;
         }
-        if !entry.commands.is_empty() {
-            entries.push(codec::seal(Kind::Entry, &entry));
+        if !commands.is_empty() {
+            entries.push(self.seal(Entry { stamped_ms, commands }, size));
         }
         entries
+    }
+
+    /// Encodes an entry whose commands take so many bytes, and keeps it for when it comes back.
+    fn seal(&mut self, entry: Entry, len_bytes: usize) -> Bytes {
+        /// Beside the commands: the envelope, the stamp and their number.
+        const HEAD_BYTES: usize = 32;
+        let bytes = Bytes::from(codec::seal_sized(Kind::Entry, &entry, len_bytes + HEAD_BYTES));
+        if self.sent.len() >= SENT_MAX {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((bytes.clone(), entry));
+        bytes
+    }
+
+    /// What these committed bytes say, if they were proposed here: then they need not be decoded.
+    pub fn came_back(&mut self, bytes: &[u8]) -> Option<Entry> {
+        let at = self.sent.iter().position(|(sent, _)| sent == bytes)?;
+        // Those in front were replaced by another leader's.
+        self.sent.drain(..=at).next_back().map(|(_, entry)| entry)
     }
 
     fn register(&mut self, commands: &[Command], reply: Reply) {
@@ -116,6 +140,7 @@ impl Requests {
     /// The leadership is gone: nobody here will learn what becomes of what was proposed.
     pub fn lose(&mut self, leader: Option<NodeId>) {
         self.by_request.clear();
+        self.sent.clear();
         for (_, group) in std::mem::take(&mut self.groups) {
             // Whoever asked may have given up.
             let _ = group.reply.send(Err(ProposeError::Lost { leader }));
@@ -130,3 +155,6 @@ impl Requests {
         !self.queued.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Many pins in one request: placed by the leader, committed as few commands, answered one by one.
 
-use ipfs_kit_core::codec::{self, Kind};
+use ipfs_kit_core::codec;
 use ipfs_kit_core::command::{Op, Outcome, Placed};
 use ipfs_kit_core::limits;
 use ipfs_kit_core::ops::{
@@ -174,7 +174,7 @@ struct Gathered {
 }
 
 fn gather(commands: &mut Vec<Gathered>, at: usize, placed: Placed) {
-    let len_bytes = codec::seal(Kind::Item, &placed).len();
+    let len_bytes = codec::sealed_len(&placed);
     let full =
         |last: &Gathered| last.size_bytes + len_bytes > COMMAND_BYTES && !last.pins.is_empty();
     if commands.last().is_none_or(full) {

@@ -88,6 +88,9 @@ fn config() -> bincode::config::Configuration {
     bincode::config::standard()
 }
 
+/// The kind and the version.
+const ENVELOPE_BYTES: usize = 2;
+
 /// Room for a value of which nothing is known: most are pins and fit.
 const SEALED_BYTES: usize = 160;
 
@@ -106,6 +109,19 @@ fn seal_into<T: Serialize>(mut out: Vec<u8>, kind: Kind, value: &T) -> Vec<u8> {
     bincode::serde::encode_into_std_write(value, &mut out, config())
         .expect("our types serialise without failing and a Vec takes every write");
     out
+}
+
+/// How many bytes [`seal`] makes of a value, without making them.
+pub fn sealed_len<T: Serialize>(value: &T) -> usize {
+    ENVELOPE_BYTES + encoded_len(value)
+}
+
+/// How many bytes a value takes within another one.
+pub(crate) fn encoded_len<T: Serialize>(value: &T) -> usize {
+    let mut size = bincode::enc::write::SizeWriter::default();
+    bincode::serde::encode_into_writer(value, &mut size, config())
+        .expect("our types serialise without failing and counting takes every write");
+    size.bytes_written
 }
 
 /// Decodes a value of the stated kind from at most `limit_bytes` bytes, all of which must be used.
@@ -136,6 +152,13 @@ pub fn open<T: DeserializeOwned>(kind: Kind, bytes: &[u8], limit_bytes: usize) -
         return Err(malformed(format!("{} bytes after the value", body.len() - used)));
     }
     Ok(value)
+}
+
+/// Decodes the last part of a value that was sealed here, from where it begins.
+pub(crate) fn open_last<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let (value, used) =
+        bincode::serde::decode_from_slice(bytes, config().with_limit::<MEMORY_MAX>()).ok()?;
+    (used == bytes.len()).then_some(value)
 }
 
 /// The byte string with which a sealed value begins, so that it can be found by that without being decoded.

@@ -99,7 +99,7 @@ impl Change {
         const NUMBER: usize = 9;
         const HASH: usize = 4 * NUMBER;
         match self {
-            Self::Member { new, .. } => 2 * NUMBER + HASH + codec::seal(Kind::Item, new).len(),
+            Self::Member { new, .. } => 2 * NUMBER + HASH + codec::sealed_len(new),
             Self::Pin { cid, new, .. } => {
                 let pin = new.as_ref().map_or(0, |pin| NUMBER + pin.as_bytes().len());
                 3 * NUMBER + cid.as_bytes().len() + HASH + pin

@@ -39,3 +39,9 @@ fn a_lying_length_does_not_allocate() {
     bytes.extend_from_slice(&(1u64 << 60).to_le_bytes());
     assert!(open::<Vec<u64>>(Kind::Record, &bytes, 100).is_err());
 }
+
+#[test]
+fn the_length_is_known_without_encoding() {
+    let value = (300u64, "ab".repeat(200), Some(vec![1u8; 70_000]));
+    assert_eq!(sealed_len(&value), seal(Kind::Record, &value).len());
+}
