@@ -26,7 +26,7 @@ pub enum Scope {
 impl Scope {
     fn keeps(self, pin: &SharedPin) -> bool {
         match self {
-            Self::Holder(node) => pin.read().replicas.contains_key(&node),
+            Self::Holder(node) => pin.is_asked_of(node),
             Self::MembersOnly => false,
         }
     }

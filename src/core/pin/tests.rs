@@ -70,6 +70,17 @@ fn a_shared_pin_is_the_pin_it_was_made_of_and_known_by_its_root() {
 }
 
 #[test]
+fn who_is_asked_for_a_shared_pin_is_known_without_reading_it() {
+    let none = Pin { replicas: Replicas::default(), ..pin() };
+    for pin in [pin(), none] {
+        let shared = SharedPin::from(&pin);
+        for node in [0, 7, 8, 250, 251, 300, u64::MAX].map(NodeId) {
+            assert_eq!(shared.is_asked_of(node), pin.replicas.contains_key(&node), "{node}");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_pin_from_end_to_end_is_not_taken_for_one() {
     let whole = codec::seal(Kind::Item, &pin());
     let open = |bytes: &[u8]| {
