@@ -186,8 +186,8 @@ impl Shared {
                 Some(Inbound::Call { from, request: call.request, reply })
             }
             net::Event::Message { from, lane: net::Lane::Raft, bytes } => {
-                let from = self.node_of(&from)?;
-                self.take_frame(from, bytes)
+                self.take_frame(from, bytes);
+                None
             }
             net::Event::Join(join) => {
                 let (reply, answer) = oneshot::channel();
@@ -209,13 +209,13 @@ impl Shared {
         }
     }
 
-    fn take_frame(&self, from: NodeId, frame: Bytes) -> Option<Inbound> {
+    /// Frames go where Raft runs, past the router. Before that is known, and from who is no member, they are
+    /// lost, as any frame may be.
+    fn take_frame(&self, from: net::PeerKey, frame: Bytes) {
         let sink = self.frames.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(sink) = sink else {
-            return Some(Inbound::Frame { from, lane: Lane::Raft, frame });
-        };
-        sink(from, Lane::Raft, frame);
-        None
+        if let Some((sink, from)) = sink.zip(self.node_of(&from)) {
+            sink(from, Lane::Raft, frame);
+        }
     }
 
     fn translate_gossip(&self, message: net::GossipMessage) -> Option<Inbound> {
@@ -283,6 +283,9 @@ impl Network for Libp2pNetwork {
             let (handle, events, driver) = started.map_err(|error| failed(&error))?;
             *shared.current.write().unwrap_or_else(PoisonError::into_inner) = Some(handle.clone());
             let (inbox, inbound) = mpsc::channel(INBOUND_MAX);
+            let frames = Arc::clone(&shared);
+            let take = move |from, frame| frames.take_frame(from, frame);
+            events.pour_lane_into(net::Lane::Raft, Box::new(take));
             let runtime = shared.runtime.clone();
             let pump = Task(runtime.spawn(Arc::clone(&shared).pump(events, inbox)));
             let registries = Task(runtime.spawn(Arc::clone(&shared).forward_registries(handle)));

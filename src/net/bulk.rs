@@ -23,7 +23,9 @@ use tokio::time::{Instant, timeout};
 use crate::addr::{Host, NetAddr};
 use crate::calls::{self, CallServer};
 use crate::identity::PeerKey;
+use crate::lanes::{Lane, LaneInlet, read_lane};
 use crate::links::{Links, PeerLink};
+use crate::registry::{Membership, Rights};
 use crate::tasks::Tasks;
 
 pub(crate) mod tls;
@@ -50,6 +52,8 @@ type Outbound = client::TlsStream<TcpStream>;
 /// Takes bulk connections in.
 pub(crate) struct BulkServer {
     acceptor: TlsAcceptor,
+    identity: Arc<tls::Identity>,
+    lanes: LaneServer,
     links: Links,
     calls: Arc<CallServer>,
     tasks: Tasks,
@@ -58,13 +62,16 @@ pub(crate) struct BulkServer {
 
 impl BulkServer {
     pub(crate) fn new(
-        identity: &tls::Identity,
+        identity: Arc<tls::Identity>,
+        lanes: LaneServer,
         links: Links,
         calls: Arc<CallServer>,
         tasks: Tasks,
     ) -> Self {
         Self {
             acceptor: identity.server().into(),
+            identity,
+            lanes,
             links,
             calls,
             tasks,
@@ -103,6 +110,9 @@ impl BulkServer {
             let greeted = timeout(CONNECT_WITHIN, self.greet(stream)).await;
             drop(place);
             match greeted {
+                Ok(Ok((stream, link))) if self.identity.is_raft(stream.get_ref().1) => {
+                    self.lanes.read(stream, &link).await;
+                }
                 Ok(Ok((stream, link))) => self.serve(stream, &link).await,
                 Ok(Err(error)) => tracing::debug!(%error, "bulk connection refused"),
                 Err(_) => tracing::debug!("a bulk connection was not set up in time"),
@@ -134,10 +144,38 @@ impl BulkServer {
     }
 }
 
+/// Reads Raft lanes that have a connection of their own.
+pub(crate) struct LaneServer {
+    pub(crate) inlet: LaneInlet,
+    pub(crate) membership: Membership,
+    pub(crate) stall: Duration,
+}
+
+impl LaneServer {
+    async fn read(&self, stream: server::TlsStream<TcpStream>, link: &PeerLink) {
+        let from = link.about.peer;
+        let rights = self.membership.rights(&from.to_peer_id()).unwrap_or(Rights::NONE);
+        if !rights.contains(Lane::Raft.right()) {
+            tracing::warn!(%from, "lane refused, the member lacks the right");
+            return;
+        }
+        let turn = link.lane_reader.replace();
+        let read = async {
+            let _turn = link.lane_reader.lock.lock().await;
+            read_lane(self.inlet.clone(), from, stream, self.stall).await
+        };
+        let read = turn.run_until_cancelled(read);
+        if let Some(Some(Err(error))) = link.closed.run_until_cancelled(read).await {
+            tracing::debug!(%from, %error, "lane broke");
+        }
+    }
+}
+
 /// The bulk connections of one connected member.
 pub(crate) struct Bulk {
     peer: PeerKey,
     connector: TlsConnector,
+    raft_connector: TlsConnector,
     /// Where it may listen, best first.
     addrs: Vec<NetAddr>,
     idle: Mutex<Vec<(Outbound, Instant)>>,
@@ -151,6 +189,7 @@ impl Bulk {
         Self {
             peer,
             connector: identity.client(peer).into(),
+            raft_connector: identity.raft_client(peer).into(),
             addrs,
             idle: Mutex::default(),
             retry: Mutex::default(),
@@ -167,22 +206,32 @@ impl Bulk {
         if retry.is_some_and(|(at, _)| Instant::now() < at) {
             return None;
         }
-        for addr in &self.addrs {
-            let connected = timeout(CONNECT_WITHIN, self.connect(addr)).await;
-            let error = match connected {
-                Ok(Ok(stream)) => {
-                    *self.retry.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                    return Some(stream);
-                }
-                Ok(Err(error)) => error,
-                Err(_) => io::ErrorKind::TimedOut.into(),
-            };
-            tracing::debug!(peer = %self.peer, %addr, %error, "no bulk connection");
+        if let Some(stream) = self.connect(&self.connector).await {
+            *self.retry.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            return Some(stream);
         }
         let wait = retry.map_or(RETRY_FIRST, |(_, wait)| wait);
         let next = (wait * 2).min(RETRY_MAX);
         *self.retry.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((Instant::now() + wait, next));
+        None
+    }
+
+    /// A connection for the Raft lane; `None` where none can be made just now.
+    pub(crate) async fn lane(&self) -> Option<Outbound> {
+        self.connect(&self.raft_connector).await
+    }
+
+    async fn connect(&self, connector: &TlsConnector) -> Option<Outbound> {
+        for addr in &self.addrs {
+            let connected = timeout(CONNECT_WITHIN, dial(connector, addr)).await;
+            let error = match connected {
+                Ok(Ok(stream)) => return Some(stream),
+                Ok(Err(error)) => error,
+                Err(_) => io::ErrorKind::TimedOut.into(),
+            };
+            tracing::debug!(peer = %self.peer, %addr, %error, "no connection beside the swarm");
+        }
         None
     }
 
@@ -207,16 +256,16 @@ impl Bulk {
         idle.retain(|(_, since)| now.duration_since(*since) < REUSE_WITHIN);
         idle.pop().map(|(stream, _)| stream)
     }
+}
 
-    async fn connect(&self, addr: &NetAddr) -> io::Result<Outbound> {
-        let stream = match addr.host() {
-            Host::Ip4(ip) => tokio::net::TcpStream::connect((*ip, addr.port())).await?,
-            Host::Ip6(ip) => tokio::net::TcpStream::connect((*ip, addr.port())).await?,
-            Host::Dns(name) => tokio::net::TcpStream::connect((name.as_str(), addr.port())).await?,
-        };
-        stream.set_nodelay(true)?;
-        // The name is not sent; the peer is known by its key.
-        let name = ServerName::try_from("member").expect("it is a valid name");
-        self.connector.connect(name, TcpStream(stream)).await
-    }
+async fn dial(connector: &TlsConnector, addr: &NetAddr) -> io::Result<Outbound> {
+    let stream = match addr.host() {
+        Host::Ip4(ip) => tokio::net::TcpStream::connect((*ip, addr.port())).await?,
+        Host::Ip6(ip) => tokio::net::TcpStream::connect((*ip, addr.port())).await?,
+        Host::Dns(name) => tokio::net::TcpStream::connect((name.as_str(), addr.port())).await?,
+    };
+    stream.set_nodelay(true)?;
+    // The name is not sent; the peer is known by its key.
+    let name = ServerName::try_from("member").expect("it is a valid name");
+    connector.connect(name, TcpStream(stream)).await
 }

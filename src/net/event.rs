@@ -12,7 +12,7 @@ use crate::error::{DialError, HelloError};
 use crate::gossip::GossipMessage;
 use crate::identity::PeerKey;
 use crate::join::InboundJoin;
-use crate::lanes::{Delivery, Lane};
+use crate::lanes::{Delivery, Lane, LaneSink, SinkPlace};
 
 /// Which end opened a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +173,16 @@ impl NetEvents {
         }
     }
 
+    /// [`LaneReceiver::pour_into`] for a lane whose queue was not taken out.
+    pub fn pour_lane_into(&self, lane: Lane, sink: LaneSink) {
+        let receiver = match lane {
+            Lane::Raft => &self.raft,
+        };
+        if let Some(receiver) = receiver {
+            receiver.pour_into(sink);
+        }
+    }
+
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         let mut open = false;
         for step in 0..Self::QUEUES {
@@ -214,9 +224,16 @@ fn poll_lane(receiver: &mut Option<LaneReceiver>, cx: &mut Context<'_>) -> Poll<
 pub struct LaneReceiver {
     pub(crate) lane: Lane,
     pub(crate) queue: mpsc::Receiver<Delivery>,
+    pub(crate) sink: SinkPlace,
 }
 
 impl LaneReceiver {
+    /// From here on `sink` takes what is read, on the thread that read it: no other has to be woken. What is
+    /// in the queue by then stays there. Only the first sink is used.
+    pub fn pour_into(&self, sink: LaneSink) {
+        self.sink.fill(sink);
+    }
+
     /// The next message and its sender; `None` once the network has stopped. Cancel-safe.
     pub async fn recv(&mut self) -> Option<(PeerKey, Bytes)> {
         self.queue.recv().await.map(|delivery| (delivery.from, delivery.bytes))

@@ -5,14 +5,16 @@
 //! sender fills: that is the back-pressure. What is queued when the last connection breaks is lost
 //! and counted.
 
+use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{LaneLimits, MAX_RAFT_MESSAGE_BYTES};
@@ -21,13 +23,19 @@ use crate::frame::{self, FrameError};
 use crate::identity::PeerKey;
 use crate::links::Opener;
 use crate::registry::Rights;
-use crate::streams::Proto;
+use crate::streams::{OpenError, Proto};
 
+pub(crate) mod direct;
 #[cfg(test)]
 mod tests;
 
+use direct::{Direct, Writer};
+
 /// Small messages that wait together are written together, up to this size.
 const BATCH_BYTES: usize = 64 << 10;
+
+/// How long the first messages wait for the lane's own connection; then the swarm carries them.
+const DIRECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// A kind of ordered traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +72,7 @@ pub(crate) struct LaneSender {
     queue: mpsc::Sender<Bytes>,
     queued_bytes: Arc<AtomicUsize>,
     max_queued_bytes: usize,
+    direct: Arc<Direct>,
 }
 
 /// The other end of a [`LaneSender`], for [`write_lane`].
@@ -71,6 +80,7 @@ pub(crate) struct LaneQueue {
     lane: Lane,
     queue: mpsc::Receiver<Bytes>,
     queued_bytes: Arc<AtomicUsize>,
+    direct: Arc<Direct>,
 }
 
 /// Messages that were accepted and lost.
@@ -82,6 +92,7 @@ pub(crate) struct LaneLoss {
 }
 
 pub(crate) fn lane_queue(lane: Lane, limits: LaneLimits) -> (LaneSender, LaneQueue) {
+    let direct = Arc::new(Direct::default());
     let (sender, receiver) = mpsc::channel(limits.queue_messages.max(1));
     let queued_bytes = Arc::new(AtomicUsize::new(0));
     let sender = LaneSender {
@@ -89,11 +100,18 @@ pub(crate) fn lane_queue(lane: Lane, limits: LaneLimits) -> (LaneSender, LaneQue
         queue: sender,
         queued_bytes: queued_bytes.clone(),
         max_queued_bytes: limits.queue_bytes.max(lane.max_message_bytes()),
+        direct: direct.clone(),
     };
-    (sender, LaneQueue { lane, queue: receiver, queued_bytes })
+    (sender, LaneQueue { lane, queue: receiver, queued_bytes, direct })
 }
 
 impl LaneSender {
+    /// Whether messages go over the lane's own connection, which is at rest.
+    #[cfg(test)]
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct.is_idle()
+    }
+
     pub(crate) fn send(&self, message: Bytes) -> Result<(), SendError> {
         let len_bytes = message.len();
         let limit_bytes = self.lane.max_message_bytes();
@@ -102,6 +120,10 @@ impl LaneSender {
         }
         if self.queue.is_closed() {
             return Err(SendError::NotConnected);
+        }
+        // Nothing that was sent before waits.
+        if self.queued_bytes.load(Ordering::Acquire) == 0 && self.direct.send(&message) {
+            return Ok(());
         }
         let queued = self.queued_bytes.fetch_add(len_bytes, Ordering::AcqRel);
         let sent = match queued + len_bytes > self.max_queued_bytes {
@@ -119,24 +141,29 @@ impl LaneSender {
 }
 
 impl LaneQueue {
+    /// The next message. Until it is [`LaneQueue::taken`] it counts as queued, and no sender passes it.
     async fn next(&mut self) -> Option<Bytes> {
-        let message = self.queue.recv().await?;
+        self.queue.recv().await
+    }
+
+    fn taken(&self, message: &Bytes) {
         self.queued_bytes.fetch_sub(message.len(), Ordering::AcqRel);
-        Some(message)
     }
 
     fn try_next(&mut self) -> Option<Bytes> {
         let message = self.queue.try_recv().ok()?;
-        self.queued_bytes.fetch_sub(message.len(), Ordering::AcqRel);
+        self.taken(&message);
         Some(message)
     }
 }
 
 /// Writes a lane's messages until `closed`, opening a stream when there is something to send and
 /// a new one after each loss. Tells `losses` of every message that it took and could not write.
-pub(crate) async fn write_lane(
+/// `connect` makes a connection for a lane that may have its own.
+pub(crate) async fn write_lane<F: Future<Output = Option<Writer>>>(
     mut queue: LaneQueue,
     opener: Opener,
+    connect: impl Fn() -> F,
     closed: CancellationToken,
     stall: Duration,
     losses: mpsc::Sender<LaneLoss>,
@@ -147,29 +174,31 @@ pub(crate) async fn write_lane(
         // Without a driver there is nobody left to tell.
         async move { losses.send(LaneLoss { peer, lane, messages }).await.unwrap_or_default() }
     };
-    let mut stream = None;
+    let direct = Some(queue.direct.clone());
+    let mut out = LaneOut { lane, direct, connected: false, stream: None, opener, connect };
     let mut batch = BytesMut::new();
     let mut in_hand = 0;
     let work = async {
-        while let Some(first) = queue.next().await {
+        while let Some(first) = flushing(out.direct.clone(), queue.next()).await {
             in_hand = 1;
+            let (mut writer, is_direct) = out.writer().await;
+            queue.taken(&first);
             let written = async {
-                let stream = match &mut stream {
-                    Some(stream) => stream,
-                    none => none.insert(opener.open(lane.proto()).await.map_err(io::Error::other)?),
-                };
+                let writer =
+                    writer.as_mut().map_err(|error| io::Error::other(error.to_string()))?;
                 batch.clear();
-                put_frame(stream, &mut batch, &first).await?;
+                put_frame(writer, &mut batch, &first).await?;
                 while let Some(next) = queue.try_next() {
                     in_hand += 1;
-                    put_frame(stream, &mut batch, &next).await?;
+                    put_frame(writer, &mut batch, &next).await?;
                 }
-                write_patiently(stream, &batch).await?;
-                frame::flush(stream, stall).await
+                write_patiently(writer, &batch).await?;
+                frame::flush(writer, stall).await
             };
-            if let Err(error) = written.await {
-                tracing::debug!(?lane, %error, "lane stream lost");
-                stream = None;
+            let result = written.await;
+            out.give_back(writer.ok().filter(|_| result.is_ok()), is_direct);
+            if let Err(error) = result {
+                tracing::debug!(?lane, is_direct, %error, "lane stream lost");
                 report(in_hand).await;
             }
             in_hand = 0;
@@ -187,6 +216,68 @@ pub(crate) async fn write_lane(
     }
     if lost > 0 {
         report(lost).await;
+    }
+}
+
+/// Where a lane's task writes to.
+struct LaneOut<C> {
+    lane: Lane,
+    /// The lane's own connection, until it can't be made or breaks.
+    direct: Option<Arc<Direct>>,
+    /// The one attempt to make it was made.
+    connected: bool,
+    stream: Option<Writer>,
+    opener: Opener,
+    connect: C,
+}
+
+impl<C: Fn() -> F, F: Future<Output = Option<Writer>>> LaneOut<C> {
+    /// A writer, and whether it is the lane's own connection.
+    async fn writer(&mut self) -> (Result<Writer, OpenError>, bool) {
+        if let Some(direct) = self.direct.clone() {
+            let writer = match (direct.is_missing(), self.connected) {
+                (false, _) => direct.take(),
+                (true, false) => timeout(DIRECT_WITHIN, (self.connect)()).await.ok().flatten(),
+                (true, true) => None,
+            };
+            self.connected = true;
+            match writer {
+                Some(writer) => return (Ok(writer), true),
+                // Messages must not wait for another attempt, nor change their way to and fro: from here on
+                // the swarm carries them, until the peer is connected anew.
+                None => self.direct = None,
+            }
+        }
+        let writer = match self.stream.take() {
+            Some(stream) => Ok(stream),
+            None => {
+                let opened = self.opener.open(self.lane.proto()).await;
+                opened.map(|stream| Box::new(stream) as Writer)
+            }
+        };
+        (writer, false)
+    }
+
+    fn give_back(&mut self, writer: Option<Writer>, is_direct: bool) {
+        match self.direct.as_ref().filter(|_| is_direct) {
+            Some(direct) => direct.give_back(writer),
+            None => self.stream = writer,
+        }
+    }
+}
+
+/// Waits, and finishes meanwhile what senders wrote and the socket did not take.
+async fn flushing<T>(direct: Option<Arc<Direct>>, done: impl Future<Output = T>) -> T {
+    let flush = async {
+        match direct {
+            Some(direct) => direct.flush_when_needed().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        done = done => done,
+        never = flush => never,
     }
 }
 
@@ -232,19 +323,42 @@ pub(crate) struct Delivery {
     pub(crate) _places: OwnedSemaphorePermit,
 }
 
+/// Takes a lane's messages on the thread that read them; must not wait.
+pub type LaneSink = Box<dyn Fn(PeerKey, Bytes) + Send + Sync>;
+
+/// Where a lane's messages go instead of its queue, once it is known.
+#[derive(Clone, Default)]
+pub(crate) struct SinkPlace(Arc<OnceLock<LaneSink>>);
+
+impl SinkPlace {
+    /// Fills it, unless it was filled before.
+    pub(crate) fn fill(&self, sink: LaneSink) {
+        // The first one stays.
+        let _ = self.0.set(sink);
+    }
+}
+
+impl fmt::Debug for SinkPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SinkPlace").field(&self.0.get().is_some()).finish()
+    }
+}
+
 /// The receiving end of one lane, shared by the readers of all peers.
 #[derive(Clone)]
 pub(crate) struct LaneInlet {
     lane: Lane,
     queue: mpsc::Sender<Delivery>,
     bytes: Arc<Semaphore>,
+    pub(crate) sink: SinkPlace,
 }
 
 impl LaneInlet {
     pub(crate) fn new(lane: Lane, limits: LaneLimits) -> (Self, mpsc::Receiver<Delivery>) {
         let (queue, receiver) = mpsc::channel(limits.inbound_messages.max(1));
         let bytes = Semaphore::new(limits.inbound_bytes.max(lane.max_message_bytes()));
-        (Self { lane, queue, bytes: Arc::new(bytes) }, receiver)
+        let sink = SinkPlace::default();
+        (Self { lane, queue, bytes: Arc::new(bytes), sink }, receiver)
     }
 }
 
@@ -274,6 +388,10 @@ where
         };
         let len_bytes = frame::check_len(len, inlet.lane.max_message_bytes())?;
         let bytes = frame::read_payload(&mut reader, len_bytes, stall).await?;
+        if let Some(sink) = inlet.sink.0.get() {
+            sink(from, bytes);
+            continue;
+        }
         // Places are taken after the read: a slow sender can't hold those of the others.
         let Ok(places) = inlet.bytes.clone().acquire_many_owned(len).await else { return Ok(()) };
         let delivery = Delivery { from, bytes, _places: places };

@@ -71,7 +71,7 @@ pub use gossip::{GossipMessage, GossipStats, Topic, Validation, Verdict};
 pub use handle::NetHandle;
 pub use identity::{KeyError, Keypair, PeerKey};
 pub use join::{InboundJoin, JoinAnswer};
-pub use lanes::Lane;
+pub use lanes::{Lane, LaneSink};
 pub use links::ConnectedPeer;
 pub use net::{Net, NetDriver};
 pub use registry::{Link, MAX_ADDRS_PER_PEER, PeerEntry, Rights};

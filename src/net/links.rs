@@ -1,7 +1,7 @@
 //! The connected members as the handle sees them: what a call or a send needs, without the driver.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use libp2p::Stream;
 use tokio::sync::{mpsc, oneshot};
@@ -36,6 +36,26 @@ pub(crate) struct PeerLink {
     pub(crate) served: ClassGates,
     pub(crate) bulk: Bulk,
     pub(crate) raft: LaneSender,
+    /// Who reads its Raft lane.
+    pub(crate) lane_reader: LaneReader,
+}
+
+/// The reader of a lane's own connection. A later one takes the lane over, after its predecessor has let go
+/// of the lock.
+#[derive(Default)]
+pub(crate) struct LaneReader {
+    present: Mutex<CancellationToken>,
+    pub(crate) lock: tokio::sync::Mutex<()>,
+}
+
+impl LaneReader {
+    /// Ends the present reader. The next one reads until the token is cancelled.
+    pub(crate) fn replace(&self) -> CancellationToken {
+        let next = CancellationToken::new();
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *present, next.clone()).cancel();
+        next
+    }
 }
 
 impl PeerLink {
@@ -86,9 +106,11 @@ impl Links {
         peers.values().map(|link| link.about.clone()).collect()
     }
 
-    pub(crate) fn insert(&self, link: PeerLink) {
+    pub(crate) fn insert(&self, link: PeerLink) -> Arc<PeerLink> {
+        let link = Arc::new(link);
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.insert(link.about.peer, Arc::new(link));
+        peers.insert(link.about.peer, link.clone());
+        link
     }
 
     pub(crate) fn remove(&self, peer: &PeerKey) {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::addr::{Host, NetAddr};
 use crate::behaviour;
-use crate::bulk::{BulkServer, tls};
+use crate::bulk::{BulkServer, LaneServer, tls};
 use crate::calls::CallServer;
 use crate::config::NetConfig;
 use crate::driver::{Driver, Inlets};
@@ -66,7 +66,13 @@ impl Net {
         let links = Links::default();
         let identity = Arc::new(tls::Identity::new(&config.keypair, config.cluster_id)?);
         let calls = inlets.calls.clone();
-        let bulk = Arc::new(BulkServer::new(&identity, links.clone(), calls, tasks.clone()));
+        let lanes = LaneServer {
+            inlet: inlets.raft.clone(),
+            membership: membership.clone(),
+            stall: config.timing.stall(),
+        };
+        let bulk = BulkServer::new(identity.clone(), lanes, links.clone(), calls, tasks.clone());
+        let bulk = Arc::new(bulk);
         let transport = transport(&config, Some(bulk))?;
         let swarm = Swarm::new(transport, behaviour, local, swarm_config(&config, &tasks));
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
@@ -178,6 +184,7 @@ fn inlets(config: &NetConfig) -> (Inlets, NetEvents) {
     let (joins, join_events) = mpsc::channel(limits.join.guests.max(1));
     let (gossip, gossip_events) = mpsc::channel(limits.gossip_queue.max(1));
     let (raft, raft_events) = LaneInlet::new(Lane::Raft, limits.raft_lane);
+    let sink = raft.sink.clone();
     let inlets = Inlets {
         status,
         gossip,
@@ -194,7 +201,7 @@ fn inlets(config: &NetConfig) -> (Inlets, NetEvents) {
         status: status_events,
         joins: join_events,
         calls: call_events,
-        raft: Some(LaneReceiver { lane: Lane::Raft, queue: raft_events }),
+        raft: Some(LaneReceiver { lane: Lane::Raft, queue: raft_events, sink }),
         gossip: gossip_events,
         turn: 0,
     };

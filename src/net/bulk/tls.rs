@@ -38,8 +38,9 @@ const SPKI_PREFIX: [u8; 12] = *b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x0
 pub(crate) struct Identity {
     provider: Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
-    /// Members of another cluster, or of another version of this protocol, don't understand each other.
-    protocol: Vec<u8>,
+    /// Members of another cluster, or of another version of these protocols, don't understand each other.
+    calls: Vec<u8>,
+    raft: Vec<u8>,
 }
 
 impl Identity {
@@ -52,8 +53,9 @@ impl Identity {
         })?;
         let public = [&SPKI_PREFIX[..], keypair.peer_key().as_bytes()].concat();
         let key = CertifiedKey::new(vec![CertificateDer::from(public)], signing);
-        let protocol = format!("/ipfs-kit/{cluster_id}/bulk/{}", crate::WIRE_VERSION).into_bytes();
-        Ok(Self { provider, key: Arc::new(key), protocol })
+        let name = |what| format!("/ipfs-kit/{cluster_id}/{what}/{}", crate::WIRE_VERSION);
+        let (calls, raft) = (name("bulk").into_bytes(), name("raft").into_bytes());
+        Ok(Self { provider, key: Arc::new(key), calls, raft })
     }
 
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
@@ -64,14 +66,29 @@ impl Identity {
             .expect("the provider speaks TLS 1.3")
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols = vec![self.protocol.clone()];
+        config.alpn_protocols = vec![self.calls.clone(), self.raft.clone()];
         // Every connection proves its peer's key anew.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Arc::new(config)
     }
 
+    /// For calls to a member.
     pub(crate) fn client(&self, expected: PeerKey) -> Arc<ClientConfig> {
+        self.client_of(expected, self.calls.clone())
+    }
+
+    /// For the Raft lane to a member.
+    pub(crate) fn raft_client(&self, expected: PeerKey) -> Arc<ClientConfig> {
+        self.client_of(expected, self.raft.clone())
+    }
+
+    /// Whether a finished handshake is for the Raft lane.
+    pub(crate) fn is_raft(&self, connection: &CommonState) -> bool {
+        connection.alpn_protocol() == Some(&self.raft)
+    }
+
+    fn client_of(&self, expected: PeerKey, protocol: Vec<u8>) -> Arc<ClientConfig> {
         let verifier = Arc::new(self.verifier(Some(expected)));
         let resolver = AlwaysResolvesClientRawPublicKeys::new(self.key.clone());
         let mut config = ClientConfig::builder_with_provider(self.provider.clone())
@@ -80,7 +97,7 @@ impl Identity {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_client_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols = vec![self.protocol.clone()];
+        config.alpn_protocols = vec![protocol];
         config.resumption = client::Resumption::disabled();
         config.enable_sni = false;
         Arc::new(config)

@@ -21,8 +21,9 @@ use crate::calls::ClassGates;
 use crate::error::{ConnectError, HelloError};
 use crate::event::{Direction, DownReason, Event, RefusedBy};
 use crate::identity::PeerKey;
+use crate::lanes::direct::Writer;
 use crate::lanes::{Lane, lane_queue, write_lane};
-use crate::links::{ConnectedPeer, Opener, PeerLink};
+use crate::links::{ConnectedPeer, LaneReader, Opener, PeerLink};
 use crate::redial::Retry;
 use crate::registry::{Link, MAX_ADDRS_PER_PEER, PeerEntry, Rights};
 use crate::streams::Inbound;
@@ -186,13 +187,18 @@ impl Driver {
         let opener = Opener { peer, wishes: self.wishes.0.clone() };
         let closed = self.tasks.child_token();
         let (raft, queue) = lane_queue(Lane::Raft, self.limits.raft_lane);
-        let (stall, losses) = (self.timing.stall(), self.losses.0.clone());
-        self.tasks.spawn(write_lane(queue, opener.clone(), closed.clone(), stall, losses));
         let calls = ClassGates::new(&self.limits);
         let served = ClassGates::new(&self.limits);
         let bulk = Bulk::new(&self.identity, peer, self.listens_at(&about, direction));
-        let gates = served.clone();
-        self.links.insert(PeerLink { about, opener, closed, calls, served, bulk, raft });
+        let (gates, lane_reader) = (served.clone(), LaneReader::default());
+        let (writer, ended) = (opener.clone(), closed.clone());
+        let link = PeerLink { about, opener, closed, calls, served, bulk, raft, lane_reader };
+        let link = self.links.insert(link);
+        let (stall, losses) = (self.timing.stall(), self.losses.0.clone());
+        self.tasks.spawn(async move {
+            let connect = async || Some(Box::new(link.bulk.lane().await?) as Writer);
+            write_lane(queue, writer, connect, ended, stall, losses).await;
+        });
         let entry =
             Peer { ready: vec![connection_id], incarnation, gates, readers: BTreeMap::new() };
         self.peers.insert(peer, entry);
@@ -311,6 +317,11 @@ impl Driver {
                 }
                 keeps
             });
+            if let Some(link) = self.links.get(key)
+                && !rights.contains(Lane::Raft.right())
+            {
+                link.lane_reader.replace();
+            }
         }
     }
 

@@ -171,6 +171,10 @@ impl Driver {
             return;
         }
         let Some(peer) = self.peers.get_mut(&from) else { return };
+        if let Some(link) = self.links.get(&from).filter(|_| lane == Lane::Raft) {
+            // The other end has no connection for the lane any more.
+            link.lane_reader.replace();
+        }
         let ended = ended.child_token();
         let lock = match peer.readers.get(&lane) {
             Some((predecessor, lock)) => {

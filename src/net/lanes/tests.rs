@@ -60,6 +60,33 @@ async fn a_reader_keeps_order_and_stops_when_its_owner_does() {
 }
 
 #[tokio::test]
+async fn a_sink_takes_what_is_read_from_then_on_past_the_queue() {
+    let (near, far) = tokio::io::duplex(64);
+    let (inlet, mut received) = LaneInlet::new(Lane::Raft, LIMITS);
+    let place = inlet.sink.clone();
+    let reader = tokio::spawn(read_lane(inlet, sender(), far.compat(), STALL));
+    let mut near = near.compat();
+    let mut batch = BytesMut::new();
+    put_frame(&mut near, &mut batch, b"early").await.unwrap();
+    write_patiently(&mut near, &batch).await.unwrap();
+    assert_eq!(received.recv().await.unwrap().bytes, b"early".as_slice());
+    let (sink, mut poured) = mpsc::channel(100);
+    place.fill(Box::new(move |from, bytes| sink.try_send((from, bytes)).unwrap()));
+    batch.clear();
+    // Far more than the queue holds, which nobody reads.
+    for at in 0..100_u8 {
+        put_frame(&mut near, &mut batch, &[at]).await.unwrap();
+    }
+    write_patiently(&mut near, &batch).await.unwrap();
+    for at in 0..100_u8 {
+        assert_eq!(poured.recv().await, Some((sender(), Bytes::from(vec![at]))));
+    }
+    drop(near);
+    reader.await.unwrap().unwrap();
+    assert!(received.recv().await.is_none());
+}
+
+#[tokio::test]
 async fn frames_of_all_sizes_keep_their_bounds_in_a_batch() {
     let sizes = [0, 1, frame::SMALL_BYTES, frame::SMALL_BYTES + 1, BATCH_BYTES, 5, 300_000, 0];
     let mut wire = futures_util::io::Cursor::new(Vec::new());

@@ -45,6 +45,37 @@ async fn a_lane_keeps_order_in_both_directions() {
     }
 }
 
+fn is_direct(from: &Node, to: &Node) -> bool {
+    from.net.shared.links.get(&to.key).unwrap().raft.is_direct()
+}
+
+#[tokio::test]
+async fn the_raft_lane_has_a_connection_of_its_own() {
+    let [mut first, mut second] = start_all().await;
+    introduce(&mut first, &mut second).await;
+    assert!(!is_direct(&first, &second), "nobody has used it");
+    for round in ["opens it", "goes over it"] {
+        first.net.send(second.key, Lane::Raft, round.into()).unwrap();
+        assert_eq!(until_message(&mut second, Lane::Raft).await, round);
+        eventually("it is at rest", async || is_direct(&first, &second)).await;
+    }
+    assert!(!is_direct(&second, &first), "it is for one direction");
+}
+
+#[tokio::test]
+async fn where_no_connection_can_be_made_the_raft_lane_takes_the_swarm() {
+    let [mut first, mut second] = start_all().await;
+    // The second node can be reached over the connection that it made, and by no address.
+    let nowhere = PeerEntry { addrs: Vec::new(), ..second.entry(Link::OnDemand).1 };
+    register(&first, &[(second.key, nowhere)]).await;
+    register(&second, &[first.entry(Link::Keep)]).await;
+    first.until_up(second.key).await;
+    second.until_up(first.key).await;
+    first.net.send(second.key, Lane::Raft, "over the swarm".into()).unwrap();
+    assert_eq!(until_message(&mut second, Lane::Raft).await, "over the swarm");
+    assert!(!is_direct(&first, &second));
+}
+
 #[tokio::test]
 async fn the_largest_messages_pass_and_larger_ones_are_refused() {
     let [mut first, mut second] = start_all().await;
