@@ -46,8 +46,11 @@ const LEFT_BEHIND: Duration = Duration::from_secs(10);
 const FEED_WAIT_MS: u32 = 2_000;
 /// How long a follower that had to ask keeps asking without being told that it lags.
 const DISTRUST: Duration = Duration::from_secs(5);
-/// How long a held request stays unanswered after something happened: gossip, where it works, is first.
+/// What an answer to a held request is old at least: gossip, where it works, is first.
 const GOSSIP_HEAD_START: Duration = Duration::from_millis(100);
+/// What is applied so soon after the last is taken in one piece with what follows. Telling everybody, and signing,
+/// checking and passing on a message, costs more than to commit an entry.
+const GATHER: Duration = Duration::from_millis(10);
 /// Deltas kept while an earlier one is missing.
 const EARLY_DELTAS_MAX: usize = 256;
 /// Pause after a feed request failed.
@@ -111,6 +114,8 @@ pub struct StateSync {
     view_saved: u64,
     masters_saved: Vec<Member>,
     raft_used_saved: bool,
+    /// When something applied was taken last.
+    taken_at: Option<Instant>,
 }
 
 /// What became of a delta.
@@ -185,6 +190,7 @@ impl StateSync {
             view_saved: 0,
             masters_saved: Vec::new(),
             raft_used_saved: false,
+            taken_at: None,
         }
     }
 
@@ -497,14 +503,22 @@ impl Handler<LeadershipChanged> for StateSync {
 impl Handler<AppliedWaiting> for StateSync {
     type Result = ();
 
-    fn handle(&mut self, _: AppliedWaiting, _: &mut Ctx<Self>) {
-        self.take_applied();
+    fn handle(&mut self, _: AppliedWaiting, ctx: &mut Ctx<Self>) {
+        // No other word comes until what waits is taken.
+        let waited = self.taken_at.map_or(GATHER, |taken_at| taken_at.elapsed());
+        match GATHER.checked_sub(waited) {
+            Some(wait) if !wait.is_zero() => {
+                ctx.run_later(wait, |actor, _| actor.take_applied());
+            }
+            _ => self.take_applied(),
+        }
     }
 }
 
 impl StateSync {
     fn take_applied(&mut self) {
         let Some(applied) = self.deps.inbox.take() else { return };
+        self.taken_at = Some(Instant::now());
         if !mem::replace(&mut self.raft_used_saved, true) {
             self.deps.journal.save_raft_used();
         }
@@ -606,27 +620,49 @@ impl Handler<ServeFeed> for StateSync {
             let view = self.deps.consensus.state.read(|state| View::of(state, scope));
             return Box::pin(async { Response::Snapshot(Box::new(view)) });
         }
-        if ask.from == index && ask.wait_ms > 0 {
-            return self.serve_later(ask, ctx);
+        if ask.wait_ms > 0 {
+            return self.serve_later(ask, beacon, ctx);
         }
-        let deltas = self.ring.since(ask.from, limits::FEED_BYTES_MAX);
+        let deltas = self.ring.since(ask.from, limits::FEED_BYTES_MAX, Instant::now());
         Box::pin(async { Response::Feed { deltas, beacon } })
     }
 }
 
 impl StateSync {
-    fn serve_later(&self, ask: ServeFeed, ctx: &mut Ctx<Self>) -> ResponseFuture<Response> {
+    /// Holds a request open until something is there that gossip had time to bring. What is younger is not
+    /// in the answer, nor does its beacon speak of it: the follower waits for gossip, and asks again.
+    fn serve_later(
+        &self,
+        ask: ServeFeed,
+        beacon: Beacon,
+        ctx: &mut Ctx<Self>,
+    ) -> ResponseFuture<Response> {
+        let next = self.ring.has_next_since(ask.from);
+        let now = Instant::now();
+        if let Some(until) = now.checked_sub(GOSSIP_HEAD_START)
+            && let deltas = self.ring.since(ask.from, limits::FEED_BYTES_MAX, until)
+            && let Some(last) = deltas.last()
+        {
+            let (index, hash, clock_ms) = (last.to, last.hash, last.clock_ms);
+            let beacon = Beacon { index, hash, clock_ms, ..beacon };
+            return Box::pin(async { Response::Feed { deltas, beacon } });
+        }
         // From here on: what happens before the first poll must not be missed.
         let happened = Arc::clone(&self.happened).notified_owned();
         let me = ctx.own_ref();
         Box::pin(async move {
             let wait = Duration::from_millis(u64::from(ask.wait_ms.min(FEED_WAIT_MS)));
-            // Either way the follower hears where the log is.
-            if tokio::time::timeout(wait, happened).await.is_ok() {
-                tokio::time::sleep(GOSSIP_HEAD_START).await;
-            }
-            let again = ServeFeed { wait_ms: 0, ..ask };
-            let answer = me.ask(again).await;
+            let happened = next.is_some() || tokio::time::timeout(wait, happened).await.is_ok();
+            let wait_ms = if happened {
+                tokio::time::sleep_until(next.unwrap_or_else(Instant::now) + GOSSIP_HEAD_START)
+                    .await;
+                // What is old enough is there, unless the ring began anew; then it waits for the rest.
+                wait.saturating_sub(now.elapsed()).as_millis().max(1) as u32
+            } else {
+                // The follower hears where the log is.
+                0
+            };
+            let answer = me.ask(ServeFeed { wait_ms, ..ask }).await;
             answer.unwrap_or_else(|error| Response::Unavailable { reason: error.to_string() })
         })
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use ipfs_kit_core::delta::{Change, Delta};
 use ipfs_kit_core::limits;
+use tokio::time::Instant;
 
 use crate::events::AppliedEntry;
 
@@ -13,47 +14,62 @@ const GOSSIP_BODY_BYTES_MAX: usize = limits::GOSSIP_BYTES_MAX - 512;
 /// The ring; one delta for each log index, without gaps.
 #[derive(Default)]
 pub struct Ring {
-    deltas: VecDeque<(Delta, usize)>,
+    deltas: VecDeque<Kept>,
     size_bytes: usize,
+}
+
+struct Kept {
+    delta: Delta,
+    len_bytes: usize,
+    since: Instant,
 }
 
 impl Ring {
     /// Appends the next entry's delta and lets the oldest go. One that does not follow the last begins
     /// anew: the view may have moved by a feed of its own meanwhile.
     pub fn push(&mut self, delta: Delta) {
-        if self.deltas.back().is_some_and(|(last, _)| last.to + 1 != delta.from) {
+        if self.deltas.back().is_some_and(|last| last.delta.to + 1 != delta.from) {
             *self = Self::default();
         }
         let len_bytes = size_of(&delta);
         self.size_bytes += len_bytes;
-        self.deltas.push_back((delta, len_bytes));
+        self.deltas.push_back(Kept { delta, len_bytes, since: Instant::now() });
         while self.size_bytes > limits::FEED_RING_BYTES_MAX
             || self.deltas.len() > limits::FEED_RING_DELTAS_MAX
         {
-            let Some((_, len_bytes)) = self.deltas.pop_front() else { break };
-            self.size_bytes -= len_bytes;
+            let Some(oldest) = self.deltas.pop_front() else { break };
+            self.size_bytes -= oldest.len_bytes;
         }
     }
 
     /// Whether everything after `from` up to `index` is here.
     pub fn covers(&self, from: u64, index: u64) -> bool {
-        from == index || self.deltas.front().is_some_and(|(delta, _)| delta.from <= from + 1)
+        from == index || self.deltas.front().is_some_and(|kept| kept.delta.from <= from + 1)
     }
 
-    /// What happened after `from`, merged into few deltas, at most about `bytes_max` bytes.
-    pub fn since(&self, from: u64, bytes_max: usize) -> Vec<Delta> {
-        let first = self.deltas.front().map_or(0, |(delta, _)| delta.from);
-        let skip = (from + 1).saturating_sub(first) as usize;
+    /// Since when the first entry after `from` is here.
+    pub fn has_next_since(&self, from: u64) -> Option<Instant> {
+        self.after(from).next().map(|kept| kept.since)
+    }
+
+    /// What happened after `from` and was here at `until`, merged into few deltas, at most about
+    /// `bytes_max` bytes.
+    pub fn since(&self, from: u64, bytes_max: usize, until: Instant) -> Vec<Delta> {
         let mut out: Vec<Delta> = Vec::new();
         let mut total = 0;
-        for (delta, len_bytes) in self.deltas.iter().skip(skip) {
-            total += len_bytes;
+        for kept in self.after(from).take_while(|kept| kept.since <= until) {
+            total += kept.len_bytes;
             if total > bytes_max && !out.is_empty() {
                 break;
             }
-            push_merged(&mut out, delta.clone());
+            push_merged(&mut out, kept.delta.clone());
         }
         out
+    }
+
+    fn after(&self, from: u64) -> impl Iterator<Item = &Kept> {
+        let first = self.deltas.front().map_or(0, |kept| kept.delta.from);
+        self.deltas.iter().skip((from + 1).saturating_sub(first) as usize)
     }
 }
 
