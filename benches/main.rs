@@ -27,7 +27,12 @@ mod supervision;
 mod transfer;
 
 use figure::Figure;
+use mimalloc::MiMalloc;
 use program::Program;
+
+/// As in the program: actors are measured here too.
+#[global_allocator]
+static MEMORY: MiMalloc = MiMalloc;
 
 /// Measures the program beside the limits of this machine.
 #[derive(Parser)]

@@ -11,6 +11,7 @@ use crate::engine::DiskMaker;
 pub fn run(globals: &Globals, command: NodeCommand, disk: DiskMaker) -> VerbResult {
     let mut output = Output::new(std::io::stdout(), globals.output);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
         .enable_all()
         .build()
         .map_err(|error| CliError::new("E_INTERNAL", "cannot start").because(&error))?;
@@ -22,4 +23,11 @@ pub fn run(globals: &Globals, command: NodeCommand, disk: DiskMaker) -> VerbResu
         }
         NodeCommand::Demo(args) => local.block_on(&runtime, demo::run(&args, &mut output)),
     }
+}
+
+/// Half of the cores: the actors, consensus, the disk and hashing have threads of their own, and workers that
+/// find nothing to do wake each other all the time.
+fn worker_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / 2).max(1)
 }
