@@ -93,16 +93,52 @@ pub fn hash_from_disk(folder: &Path) -> Result<f64> {
     Ok(bytes as f64 / took.as_secs_f64())
 }
 
+/// Reads and hashes the segments of a block store from the disk, and beside that writes as many bytes to the
+/// same disk, durably, as two nodes on it do; bytes in a second, each way.
+pub fn copy_on_disk(segments: &Path, place: &Path) -> Result<f64> {
+    let mut len_bytes = 0;
+    for entry in std::fs::read_dir(segments)? {
+        len_bytes += entry?.metadata()?.len();
+    }
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let written = scope.spawn(|| write(place, len_bytes));
+        hash_from_disk(segments)?;
+        written.join().expect("the writer does not panic")
+    })?;
+    Ok(len_bytes as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// Writes so many bytes durably: direct, aligned, into space that was allocated before.
+fn write(place: &Path, len_bytes: u64) -> Result<()> {
+    let path = place.join("copied");
+    let target = direct_target(&path, len_bytes)?;
+    let memory = vec![7; PIECE_BYTES + ALIGN_BYTES];
+    let shift = memory.as_ptr().align_offset(ALIGN_BYTES);
+    let mut at = 0;
+    while at < len_bytes {
+        at += rustix::io::pwrite(&target, &memory[shift..shift + PIECE_BYTES], at)? as u64;
+    }
+    rustix::fs::fdatasync(&target)?;
+    std::fs::remove_file(path)?;
+    Ok(())
+}
+
+fn direct_target(path: &Path, len_bytes: u64) -> Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+    let target = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+        .context("this file system takes no direct writes")?;
+    rustix::fs::fallocate(&target, FallocateFlags::empty(), 0, len_bytes)?;
+    Ok(target)
+}
+
 /// Reads and hashes a file on all cores, and writes it durably: direct, aligned, into space that was
 /// allocated before.
 pub fn hash_and_write(source: &Path, folder: &Path) -> Result<Duration> {
     let len = std::fs::metadata(source)?.len();
     let path = folder.join("written");
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
-    let target: OwnedFd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
-        .context("this file system takes no direct writes")?;
     let begun = Instant::now();
-    rustix::fs::fallocate(&target, FallocateFlags::empty(), 0, len)?;
+    let target = direct_target(&path, len)?;
     over_pieces(&File::open(source)?.into(), |offset, piece| {
         std::hint::black_box(Sha256::digest(&*piece));
         // The last piece may be no multiple of a page; its tail does not change the figure.
@@ -154,10 +190,7 @@ pub fn walk_and_hash(root: &Path) -> Result<Duration> {
 /// sync.
 pub fn sync_p50(folder: &Path) -> Result<Duration> {
     let path = folder.join("synced");
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
-    let target: OwnedFd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
-        .context("this file system takes no direct writes")?;
-    rustix::fs::fallocate(&target, FallocateFlags::empty(), 0, SYNCS * ALIGN_BYTES as u64)?;
+    let target = direct_target(&path, SYNCS * ALIGN_BYTES as u64)?;
     let memory = vec![7; 2 * ALIGN_BYTES];
     let shift = memory.as_ptr().align_offset(ALIGN_BYTES);
     let mut took = Vec::new();

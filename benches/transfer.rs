@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::Scale;
 use crate::figure::{Figure, Goal};
-use crate::limits::tls;
+use crate::limits::{self, tls};
 use crate::program::{Node, Program, wait};
 use crate::sample;
 
@@ -27,6 +27,9 @@ pub fn dag_transfer(program: &Program, scale: &Scale) -> Result<Vec<Figure>> {
     let init = ["--role", "master", "--name", "m1", "--listen", "127.0.0.1:0"];
     let first = program.node(&place.path().join("m1"), &init)?;
     let large_root = add(&first, &large)?;
+    // Both nodes are on one disk here, which takes what it gives to the other.
+    let segments = first.folder.join("blocks");
+    let disk_before = limits::copy_on_disk(&segments, place.path())? / MB;
     let small_root = add(&first, &small)?;
     let token = first.run(&["-q", "cluster", "token", "create"])?;
     let join = ["--name", "w1", "--listen", "127.0.0.1:0", "--join", token.trim()];
@@ -40,6 +43,7 @@ pub fn dag_transfer(program: &Program, scale: &Scale) -> Result<Vec<Figure>> {
     let megabytes = bytes as f64 / MB;
     let limit = megabytes / tls::transfer(bytes)?.as_secs_f64();
     let large_value = megabytes / copy(&first, &large_root)?;
+    let disk_limit = disk_before.max(limits::copy_on_disk(&segments, place.path())? / MB);
     let small_value = blocks as f64 / copy(&first, &small_root)?;
     drop(second);
     Ok(vec![
@@ -49,6 +53,13 @@ pub fn dag_transfer(program: &Program, scale: &Scale) -> Result<Vec<Figure>> {
             unit: "MB/s",
             limit: Some(limit),
             goals: vec![Goal::Ratio(0.25)],
+        },
+        Figure {
+            name: "dag_transfer_disk".into(),
+            value: large_value,
+            unit: "MB/s",
+            limit: Some(disk_limit),
+            goals: vec![Goal::Ratio(0.5)],
         },
         Figure {
             name: "dag_transfer_small".into(),
