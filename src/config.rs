@@ -91,6 +91,9 @@ pub struct ApiSettings {
     pub expose: bool,
     /// Whether `/metrics` may be read without the token.
     pub open_metrics: bool,
+    /// How long no byte may come of a body that is waited for.
+    #[serde(with = "quantity::duration")]
+    pub body_idle: Duration,
 }
 
 /// How much disk the blocks may take.

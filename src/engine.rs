@@ -457,7 +457,7 @@ fn exposure(settings: &Settings) -> Exposure {
 fn api_interface(settings: &Settings, first: Listener, token: ApiToken) -> Interface {
     let first = Rc::new(RefCell::new(Some(first)));
     let (folder, exposure) = (settings.folder.clone(), exposure(settings));
-    let address = settings.api.listen.clone();
+    let (address, body_idle) = (settings.api.listen.clone(), settings.api.body_idle);
     let access = match settings.api.open_metrics {
         true => MetricsAccess::Anybody,
         false => MetricsAccess::Token,
@@ -471,7 +471,7 @@ fn api_interface(settings: &Settings, first: Listener, token: ApiToken) -> Inter
             let (token, handle) = (token.clone(), Arc::clone(&handle));
             async move {
                 let (handovers, _listening) = Handovers::listen(&folder);
-                let router = http::router(handle, token, access, handovers);
+                let router = http::router(handle, token, access, body_idle, handovers);
                 let listener = match bound {
                     Some(listener) => listener,
                     None => Listener::bind(&address, exposure).await?,

@@ -1,6 +1,7 @@
 //! The local HTTP API: a rendering of the operation registry, the streams that move content, and what
 //! watches over the node: `/healthz`, `/readyz`, `/metrics`.
 
+mod body;
 pub mod client;
 pub mod codes;
 mod connections;

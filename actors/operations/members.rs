@@ -49,7 +49,7 @@ impl Operations {
     pub(super) async fn node_role(&self, request: NodeRoleRequest) -> Result<NodeInfo, Failure> {
         let node = self.find_member(&request.node)?;
         let consensus = self.parts.consensus().ok_or_else(no_cluster)?;
-        let steps_down = self.raft_of(node)? != RaftStanding::None && request.role != Role::Master;
+        let steps_down = self.is_in_raft(node)? && request.role != Role::Master;
         // Not drained, as one that leaves: that moves what it holds, and ends its membership. It is kept
         // out of Raft until the role is committed, or Raft would take it back.
         let _stepping_down = steps_down.then(|| consensus.step_down(node));
@@ -71,22 +71,31 @@ impl Operations {
     pub(super) async fn node_rm(&self, request: NodeRequest) -> Result<NodeRemoved, Failure> {
         let node = self.find_member(&request.node)?;
         self.check_last_master(node)?;
-        if self.raft_of(node)? != RaftStanding::None {
+        if self.is_in_raft(node)? {
             self.submit(Op::SetLiveness { node, liveness: Liveness::Draining }).await?;
             self.out_of_raft(node).await?;
         }
-        match self.submit(Op::Remove { node }).await? {
-            Outcome::Done { index } => Ok(NodeRemoved { node, index }),
-            other => Err(failure("E_PROTOCOL", format!("removing led to {other:?}"))),
+        match self.submit(Op::Remove { node }).await {
+            Ok(Outcome::Done { index }) => Ok(NodeRemoved { node, index }),
+            Ok(other) => Err(failure("E_PROTOCOL", format!("removing led to {other:?}"))),
+            // The planner removes a leaving member too, once nothing is asked of it, and may be first.
+            Err(failure) => self.removed(node).ok_or(failure),
         }
     }
 
-    fn raft_of(&self, node: NodeId) -> Result<RaftStanding, Failure> {
-        let consensus = self.parts.consensus().ok_or_else(no_cluster)?;
-        consensus
-            .state
-            .read(|state| state.members().get(&node).map(|member| member.raft))
-            .ok_or_else(|| gone(node))
+    /// When this master knows the member no more.
+    fn removed(&self, node: NodeId) -> Option<NodeRemoved> {
+        let state = &self.parts.consensus()?.state;
+        state.read(|state| {
+            let is_gone = !state.members().contains_key(&node);
+            is_gone.then(|| NodeRemoved { node, index: state.index() })
+        })
+    }
+
+    fn is_in_raft(&self, node: NodeId) -> Result<bool, Failure> {
+        let state = &self.parts.consensus().ok_or_else(no_cluster)?.state;
+        let standing = state.read(|state| state.members().get(&node).map(|member| member.raft));
+        Ok(standing.is_some_and(|standing| standing != RaftStanding::None))
     }
 
     fn check_last_master(&self, node: NodeId) -> Result<(), Failure> {
@@ -108,7 +117,7 @@ impl Operations {
     /// transfers the leadership first if that one has it.
     async fn out_of_raft(&self, node: NodeId) -> Result<(), Failure> {
         let until = Instant::now() + LEAVE_RAFT_WITHIN;
-        while self.raft_of(node)? != RaftStanding::None {
+        while self.is_in_raft(node)? {
             if !self.parts.consensus().is_some_and(|consensus| consensus.leading()) {
                 return Err(super::not_leader());
             }

@@ -147,6 +147,12 @@ pub static KEYS: &[Key] = &[
         "Whether /metrics may be read without the token by whoever reaches api.listen.",
     ),
     key(
+        "api.body_idle",
+        Form::Duration(SECOND_MS, DAY_MS),
+        "5m",
+        "How long no byte of an upload may come before it is given up.",
+    ),
+    key(
         "storage.max",
         Form::Size(MIB, 1024 * TIB),
         "100GiB",

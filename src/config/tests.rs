@@ -81,6 +81,7 @@ fn sample(path: &str, variant: usize) -> &'static str {
         | "transfer.max"
         | "transfer.repair_max" => ["2GiB", "3MiB", "4000000B"][variant],
         "gateways" => ["https://a", "http://b:1/c,https://d", "https://e"][variant],
+        "api.body_idle" => ["1s", "10m", "1h"][variant],
         "cluster.heartbeat" => ["2s", "3s", "4s"][variant],
         "cluster.lease" => ["11s", "12s", "1m"][variant],
         "cluster.repair_grace" => ["0s", "5m", "1h"][variant],

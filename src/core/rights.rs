@@ -8,7 +8,7 @@ use crate::command::{Command, Op};
 use crate::follow::Scope;
 use crate::id::NodeId;
 use crate::member::{RaftStanding, Role};
-use crate::ops::{self, Shape, Site};
+use crate::ops::{self, OpInfo, Shape, Site};
 use crate::proto::{Request, Topic};
 
 #[cfg(test)]
@@ -130,8 +130,10 @@ fn own_name(from: NodeId, node: NodeId) -> Result<(), Refusal> {
 /// Whether an operation is run here for a user of another member with this role.
 fn may_run(role: Role, name: &str) -> Result<(), Refusal> {
     let info = ops::permit(name, role)?;
-    if info.site == Site::Local || info.shape != Shape::Unary {
-        return Err(Refusal::OwnUsersOnly { name: info.name });
-    }
-    Ok(())
+    if is_for_others(info) { Ok(()) } else { Err(Refusal::OwnUsersOnly { name: info.name }) }
+}
+
+/// Whether an operation leaves its node: streams and what is about the node itself do not.
+fn is_for_others(info: &OpInfo) -> bool {
+    info.site != Site::Local && info.shape == Shape::Unary
 }

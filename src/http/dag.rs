@@ -1,6 +1,6 @@
 //! DAGs of any codec over HTTP: CARs and blocks in and out, values, the check of the store.
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
@@ -12,6 +12,7 @@ use ipfs_kit_core::limits::BLOCK_BYTES_MAX;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use super::body;
 use super::server::{Api, failure_response, json_response, usage};
 use super::streams::remembering;
 use super::upload::{self, LINES_MAX, line, lines_response};
@@ -51,7 +52,9 @@ pub(super) async fn import(State(api): State<Api>, uri: Uri, body: Body) -> Resp
             return failure_response(&usage(format!("the options are not valid: {error}")));
         }
     };
-    upload::answer(body, move |car, events| api.node.import_car(Box::new(car), options, events))
+    upload::answer(body, api.patience, move |car, events| {
+        api.node.import_car(Box::new(car), options, events)
+    })
 }
 
 /// What is asked of a value.
@@ -104,13 +107,14 @@ pub(super) async fn put_block(State(api): State<Api>, uri: Uri, body: Body) -> R
             return failure_response(&usage(format!("the options are not valid: {error}")));
         }
     };
-    let Ok(data) = to_bytes(body, BLOCK_BYTES_MAX).await else {
-        return failure_response(&Failure {
-            code: "E_TOO_LARGE".into(),
-            message: format!("the upload is cut off or larger than {BLOCK_BYTES_MAX} bytes"),
-            hint: Some("larger data is split: ipfs-kit add".into()),
-            retryable: false,
-        });
+    let data = match body::whole(body, BLOCK_BYTES_MAX, api.patience).await {
+        Ok(data) => data,
+        Err(unread) => {
+            let hint = (unread == body::Unread::TooLarge)
+                .then(|| "larger data is split: ipfs-kit add".to_owned());
+            let failure = unread.failure("the upload", BLOCK_BYTES_MAX);
+            return failure_response(&Failure { hint, ..failure });
+        }
     };
     match api.node.put(data, options).await {
         Ok(put) => json_response(StatusCode::OK, &put),

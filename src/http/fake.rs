@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use futures_util::future::BoxFuture;
@@ -22,6 +23,8 @@ use ipfs_kit_core::pin::ContentKind;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+/// Longer than any test takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3600);
 /// Bytes in one chunk of a file: small, so that streams really have several.
 const CHUNK_LEN_BYTES: usize = 1000;
 
@@ -391,13 +394,14 @@ pub(crate) struct Served {
 
 /// Serves a fake on `address`, as a running node does: token and address lie in its folder.
 pub(crate) async fn serve_on(make_address: impl FnOnce(&std::path::Path) -> String) -> Served {
-    serve_with(make_address, super::MetricsAccess::Token).await
+    serve_with(make_address, super::MetricsAccess::Token, PATIENCE).await
 }
 
-/// The same, with a say about who may read the metrics.
+/// The same, with a say about who may read the metrics, and how long clients may say nothing.
 pub(crate) async fn serve_with(
     make_address: impl FnOnce(&std::path::Path) -> String,
     access: super::MetricsAccess,
+    patience: Duration,
 ) -> Served {
     use super::handover::Handovers;
     use super::{Exposure, Listener, folder, router};
@@ -410,7 +414,7 @@ pub(crate) async fn serve_with(
     let shared = Shared::default();
     let node = Arc::clone(&shared.0);
     let (handovers, listening) = Handovers::listen(folder.path());
-    let router = router(Arc::new(shared), token, access, handovers);
+    let router = router(Arc::new(shared), token, access, patience, handovers);
     tokio::spawn(super::serve(listener, router, std::future::pending()));
     Served { node, folder, address, _listening: listening }
 }

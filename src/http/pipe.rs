@@ -6,10 +6,15 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::mem;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::body::stalled;
 
 /// Bytes in one chunk.
 const CHUNK_LEN_BYTES: usize = 256 * 1024;
@@ -81,7 +86,13 @@ impl PipeReceiver {
 
     /// The blocking form of this end; never on a thread that runs async code.
     pub fn into_blocking(self) -> BlockingReader {
-        BlockingReader { chunks: self.chunks, current: Bytes::new(), ended: false }
+        BlockingReader { chunks: self.chunks, current: Bytes::new(), ended: false, patient: None }
+    }
+
+    /// The same, for a reader that waits for the next bytes no longer than that. Within a runtime.
+    pub(super) fn into_blocking_for(self, patience: Duration) -> BlockingReader {
+        let patient = Some((Handle::current(), patience));
+        BlockingReader { patient, ..self.into_blocking() }
     }
 }
 
@@ -151,12 +162,26 @@ pub struct BlockingReader {
     chunks: mpsc::Receiver<Bytes>,
     current: Bytes,
     ended: bool,
+    /// How long it waits, by whose clock; for ever without.
+    patient: Option<(Handle, Duration)>,
+}
+
+impl BlockingReader {
+    fn next(&mut self) -> io::Result<Bytes> {
+        let next = match &self.patient {
+            None => self.chunks.blocking_recv(),
+            Some((runtime, patience)) => runtime
+                .block_on(async { timeout(*patience, self.chunks.recv()).await })
+                .map_err(|_| stalled(*patience))?,
+        };
+        next.ok_or_else(broke_off)
+    }
 }
 
 impl Read for BlockingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.current.is_empty() && !self.ended {
-            self.current = self.chunks.blocking_recv().ok_or_else(broke_off)?;
+            self.current = self.next()?;
             self.ended = self.current.is_empty();
         }
         let take = buffer.len().min(self.current.len());

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -18,7 +19,7 @@ use serde::Serialize;
 use super::folder::ApiToken;
 use super::handover::Handovers;
 use super::meter::{self, Meter};
-use super::{codes, dag, metrics, pins, probes, streams, wire};
+use super::{body, codes, dag, metrics, pins, probes, streams, wire};
 
 /// Failures of broken-off streams that are kept for whoever asks.
 const FAILURES_MAX: usize = 64;
@@ -31,6 +32,8 @@ pub(super) struct Api {
     pub meter: Meter,
     pub handovers: Arc<Handovers>,
     failures: Arc<Failures>,
+    /// How long no byte may come of a body that is waited for.
+    pub patience: Duration,
 }
 
 /// Who may read `/metrics`.
@@ -42,16 +45,18 @@ pub enum MetricsAccess {
     Anybody,
 }
 
-/// The local API over a node. Large files of clients on this machine are taken through `handovers`. Every route needs the token, but for the probes, and `/metrics` where the
-/// operator has opened it.
+/// The local API over a node. Large files of clients on this machine are taken through `handovers`; of other
+/// bodies no byte may fail to come for `patience`. Every route needs the token, but for the probes, and
+/// `/metrics` where the operator has opened it.
 pub fn router(
     node: Arc<dyn Node>,
     token: ApiToken,
     access: MetricsAccess,
+    patience: Duration,
     handovers: Arc<Handovers>,
 ) -> Router {
-    let meter = Meter::default();
-    let api = Api { node, token: Arc::new(token), meter, handovers, failures: Arc::default() };
+    let (token, meter, failures) = (Arc::new(token), Meter::default(), Arc::default());
+    let api = Api { node, token, meter, handovers, failures, patience };
     let routes = Router::new()
         .route("/operations", get(operations))
         .route("/call/{operation}", post(call))
@@ -127,7 +132,7 @@ async fn handover(State(api): State<Api>) -> Response {
 }
 
 async fn call(State(api): State<Api>, Path(name): Path<String>, body: Body) -> Response {
-    let request = match read_json(body).await {
+    let request = match read_json(body, api.patience).await {
         Ok(request) => request,
         Err(failure) => return failure_response(&failure),
     };
@@ -137,13 +142,9 @@ async fn call(State(api): State<Api>, Path(name): Path<String>, body: Body) -> R
     }
 }
 
-async fn read_json(body: Body) -> Result<serde_json::Value, Failure> {
-    let bytes: Bytes = to_bytes(body, wire::REQUEST_BYTES_MAX).await.map_err(|_| Failure {
-        code: "E_TOO_LARGE".into(),
-        message: format!("the request is cut off or larger than {} bytes", wire::REQUEST_BYTES_MAX),
-        hint: None,
-        retryable: false,
-    })?;
+async fn read_json(body: Body, patience: Duration) -> Result<serde_json::Value, Failure> {
+    let bytes = body::whole(body, wire::REQUEST_BYTES_MAX, patience).await;
+    let bytes = bytes.map_err(|unread| unread.failure("the request", wire::REQUEST_BYTES_MAX))?;
     if bytes.is_empty() {
         return Ok(serde_json::Value::Object(serde_json::Map::new()));
     }

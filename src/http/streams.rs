@@ -41,7 +41,7 @@ pub(super) async fn add(
         }
     };
     let is_file = headers.get(CONTENT_TYPE).is_some_and(|value| value == wire::OCTETS);
-    upload::answer(body, move |bytes, events| {
+    upload::answer(body, api.patience, move |bytes, events| {
         let source: Box<dyn ImportSource> = match is_file {
             true => Box::new(FileSource(bytes)),
             false => Box::new(TarSource::new(bytes).handed(handed)),

@@ -41,15 +41,17 @@ pub(super) fn lines_response(lines: mpsc::Receiver<Line>) -> Response {
     ([(CONTENT_TYPE, ndjson)], Body::from_stream(stream)).into_response()
 }
 
-/// Runs an import of `body` and answers with its events, the last of which says how it ended.
+/// Runs an import of `body` and answers with its events, the last of which says how it ended. An import that
+/// has waited for `patience` for the next byte fails.
 pub(super) fn answer<T: Serialize + Send + 'static>(
     body: Body,
+    patience: Duration,
     start: impl FnOnce(BlockingReader, mpsc::Sender<AddEvent>) -> Importing<T>,
 ) -> Response {
     let (sender, receiver) = pipe();
     let upload = AbortOnDrop(tokio::spawn(take_in(body, sender)));
     let (events, heard) = mpsc::channel(LINES_MAX);
-    let importing = start(receiver.into_blocking(), events);
+    let importing = start(receiver.into_blocking_for(patience), events);
     let (lines, answer) = mpsc::channel(LINES_MAX);
     tokio::spawn(follow(importing, heard, upload, lines));
     lines_response(answer)
@@ -111,15 +113,28 @@ impl Drop for AbortOnDrop {
 /// Moves an upload into the importer's pipe. One that breaks off leaves the pipe without its end mark.
 async fn take_in(body: Body, sender: PipeSender) {
     let mut data = body.into_data_stream();
-    while let Some(chunk) = data.next().await {
-        let Ok(bytes) = chunk else { return };
-        if sender.send(bytes).await.is_err() {
-            let drain = async { while data.next().await.is_some() {} };
-            // The deadline is what bounds a client that never stops.
-            let _ = tokio::time::timeout(DRAIN, drain).await;
-            return;
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            // It has failed, and says so itself.
+            () = sender.gone() => break,
+            chunk = data.next() => chunk,
+        };
+        match chunk {
+            Some(Ok(bytes)) => {
+                if sender.send(bytes).await.is_err() {
+                    break;
+                }
+            }
+            Some(Err(_)) => return,
+            None => {
+                // As above.
+                let _ = sender.end().await;
+                return;
+            }
         }
     }
-    // An importer that is gone has failed, and says so itself.
-    let _ = sender.end().await;
+    let drain = async { while let Some(Ok(_)) = data.next().await {} };
+    // The deadline is what bounds a client that never stops, or says nothing.
+    let _ = tokio::time::timeout(DRAIN, drain).await;
 }

@@ -224,7 +224,7 @@ fn without_raft(folder: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_member_that_has_lost_its_raft_folder_neither_founds_again_nor_votes() {
+async fn pitfall_14_a_member_that_has_lost_its_raft_folder_neither_founds_again_nor_votes() {
     let place = Place::new();
     let first = place.master("m1").await;
     let second = place.member("m2", &first, "master").await;

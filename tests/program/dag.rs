@@ -6,6 +6,7 @@ use cid::Cid;
 use ipfs_kit_content::car;
 use ipfs_kit_content::cid::{Codec, Version, sha2_256_cid};
 use ipfs_kit_content::ipld::{Ipld, encode};
+use serde_json::Value;
 
 use super::harness::{Ended, Node, Place, kit_through};
 
@@ -327,4 +328,38 @@ async fn standard_input_is_added_as_the_file_that_it_is() {
     );
     let now = node.json(&["store", "stat"]).await["blocks"].clone();
     assert_eq!(now.as_u64(), blocks.as_u64().map(|blocks| blocks + 1), "one new folder");
+}
+
+/// Entries with names so long that a folder of them is split into shards.
+const ENTRIES: usize = 1_500;
+
+#[tokio::test]
+async fn what_breaks_among_the_skipped_entries_breaks_the_page() {
+    let place = Place::new();
+    let node = place.node("n", &[]).await;
+    let folder = place.path("folder");
+    std::fs::create_dir(&folder).unwrap();
+    for at in 0..ENTRIES {
+        std::fs::write(folder.join(format!("{at:0200}")), "").unwrap();
+    }
+    let root = node.says(&["-q", "add", folder.to_str().unwrap()]).await.trim().to_owned();
+    let page = async |skip: usize| {
+        let request = format!(r#"{{"path":"{root}","skip":{skip},"limit":10}}"#);
+        node.run(&["call", "ls", &request]).await
+    };
+    let entries = |page: Ended| {
+        assert!(page.status.success(), "{page:?}");
+        let page: Value = serde_json::from_str(&page.stdout).unwrap();
+        (page["items"].as_array().unwrap().len(), page["next"].as_u64())
+    };
+    assert_eq!(entries(page(ENTRIES - 5).await), (5, None));
+    // A shard in the middle goes.
+    let links = node.json(&["dag", "get", &root]).await["Links"].as_array().unwrap().clone();
+    let shard = |link: &Value| link["Name"].as_str().unwrap().len() == 2;
+    let shards: Vec<_> = links.iter().filter(|link| shard(link)).collect();
+    let middle = shards[shards.len() / 2]["Hash"]["/"].as_str().unwrap();
+    node.says(&["pin", "rm", &root]).await;
+    node.says(&["block", "rm", middle]).await;
+    assert_eq!(entries(page(0).await), (10, Some(10)), "what comes before it is there");
+    page(ENTRIES - 5).await.refused(3, "E_NOT_FOUND", &[middle]);
 }

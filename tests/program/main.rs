@@ -27,6 +27,8 @@ mod masters;
 #[cfg(test)]
 mod one_identity;
 #[cfg(test)]
+mod pins;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod three_machines;

@@ -131,12 +131,12 @@ fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// What is promised of bad input is tested: every test that a row names exists, and every code.
-fn check_bad_input(text: &str, tests: &[String], codes: &str) -> Vec<Violation> {
+/// What a table promises is tested: every test that a row names exists, and every code.
+fn check_table(path: &str, text: &str, tests: &[String], codes: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (line, cells) in rows(text) {
         let mut broken = |rule: String| {
-            violations.push(Violation { path: "docs/bad-input.md".into(), line, rule });
+            violations.push(Violation { path: path.into(), line, rule });
         };
         let last = *cells.last().unwrap_or(&"");
         let named: Vec<&str> = quoted(last).filter(|name| !name.ends_with(".sh")).collect();
@@ -171,13 +171,16 @@ fn tests_of(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_row_of_bad_input_has_its_test() {
+fn every_row_of_bad_input_and_of_rafts_pitfalls_has_its_test() {
     let tests: Vec<String> =
         sources(&[".rs"]).unwrap().iter().flat_map(|source| tests_of(&source.text)).collect();
     let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
-    let (table, codes) = (read("docs/bad-input.md"), read("src/http/codes.rs"));
-    assert!(rows(&table).len() > 50);
-    none(check_bad_input(&table, &tests, &codes));
+    let codes = read("src/http/codes.rs");
+    for (path, rows_min) in [("docs/bad-input.md", 50), ("src/consensus/README.md", 24)] {
+        let table = read(path);
+        assert!(rows(&table).len() >= rows_min, "{path}");
+        none(check_table(path, &table, &tests, &codes));
+    }
 }
 
 #[test]
@@ -187,7 +190,7 @@ fn a_row_without_its_test_is_noticed() {
     assert_eq!(tests, ["there", "too"]);
     let table = "| input | code | tests |\n|---|---|---|\n| a | `E_A` | `there`, `too` |\n\
                  | b | - | the same |\n| c | `E_B` | `helper` |\n| d | - | soon |\n\n| other | table |\n|---|---|\n| e | f |\n";
-    let found = check_bad_input(table, &tests, "code(\"E_A\", \"a\")");
+    let found = check_table("a.md", table, &tests, "code(\"E_A\", \"a\")");
     let lines: Vec<usize> = found.iter().map(|violation| violation.line).collect();
     assert_eq!(lines, [5, 5, 6]);
 }

@@ -26,7 +26,7 @@ fn member(term: u64, commit: u64, applied: u64) -> Recovered {
 }
 
 #[test]
-fn pitfalls_20_and_23_the_dangerous_settings_are_off() {
+fn pitfalls_13_20_and_23_the_dangerous_settings_are_off() {
     let raft = config().to_raft(1);
     assert!(!raft.batch_append);
     assert!(raft.check_quorum && raft.pre_vote);

@@ -126,6 +126,17 @@ fn an_operation_is_run_for_the_roles_of_its_row_and_only_where_it_leaves_the_nod
 }
 
 #[test]
+fn streams_and_what_is_about_a_node_itself_do_not_leave_it() {
+    for site in [Site::Local, Site::Any, Site::Master, Site::Leader] {
+        for shape in [Shape::Unary, Shape::Stream] {
+            let info = OpInfo { site, shape, ..ops::ALL[0] };
+            let expected = site != Site::Local && shape == Shape::Unary;
+            assert_eq!(is_for_others(&info), expected, "{site:?} {shape:?}");
+        }
+    }
+}
+
+#[test]
 fn a_refusal_says_who_asked_for_what() {
     let said = |request: &Request| authorise(ME, Role::Worker, request).unwrap_err().to_string();
     assert_eq!(said(&heartbeat(OTHER)), "n7 speaks for n8");

@@ -222,7 +222,7 @@ fn a_token_ends_with_the_committed_clock_and_is_forgotten() {
 }
 
 #[test]
-fn a_removed_identity_stays_out_and_its_number_is_not_used_again() {
+fn pitfalls_13_and_14_a_removed_identity_stays_out_and_its_number_is_not_used_again() {
     let mut world = World::with_workers(2);
     assert!(matches!(world.run(Op::Remove { node: NodeId(3) }), Outcome::Done { .. }));
     let (token, secret_hash) = (TokenId([5; 8]), [6; 32]);

@@ -68,3 +68,55 @@ async fn the_async_ends_keep_the_same_promise() {
     sender.gone().await;
     assert_eq!(sender.send(Bytes::from_static(b"a")).await, Err(Gone));
 }
+
+/// Reads on a thread of its own as long as something comes; every byte, and why it ended.
+fn reading(receiver: PipeReceiver, patience: Duration) -> mpsc::UnboundedReceiver<io::Result<u8>> {
+    let mut reader = receiver.into_blocking_for(patience);
+    let (told, heard) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while let Some(read) =
+            reader.read(&mut byte).map(|read| (read > 0).then_some(byte[0])).transpose()
+        {
+            let is_over = read.is_err();
+            if told.send(read).is_err() || is_over {
+                return;
+            }
+        }
+    });
+    heard
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_waits_for_slow_bytes_and_not_for_ever() {
+    let patience = Duration::from_secs(60);
+    let (sender, receiver) = pipe();
+    let mut heard = reading(receiver, patience);
+    for byte in 0..5 {
+        tokio::time::sleep(patience - Duration::from_secs(1)).await;
+        sender.send(Bytes::from(vec![byte])).await.unwrap();
+        assert_eq!(heard.recv().await.unwrap().unwrap(), byte);
+    }
+    let stalled = heard.recv().await.unwrap().unwrap_err();
+    assert_eq!(stalled.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(stalled.to_string(), "nothing has come for 60 s");
+    // Whoever sends learns that nobody waits any more.
+    sender.gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patient_reader_still_tells_an_end_from_a_cut() {
+    for ends in [true, false] {
+        let (sender, receiver) = pipe();
+        let mut heard = reading(receiver, Duration::from_secs(60));
+        sender.send(Bytes::from_static(b"a")).await.unwrap();
+        if ends {
+            sender.end().await.unwrap();
+        } else {
+            drop(sender);
+        }
+        assert_eq!(heard.recv().await.unwrap().unwrap(), b'a');
+        let cut = heard.recv().await.map(|last| last.unwrap_err().kind());
+        assert_eq!(cut, (!ends).then_some(io::ErrorKind::UnexpectedEof));
+    }
+}

@@ -5,12 +5,12 @@ use reqwest::Response;
 use serde_json::{Value, json};
 
 use crate::http::MetricsAccess;
-use crate::http::fake::{self, Served, failure};
+use crate::http::fake::{self, PATIENCE, Served, failure};
 use crate::http::folder::{ApiToken, TOKEN_FILE};
 use crate::http::metrics::tests::a_master;
 
 async fn served(access: MetricsAccess) -> Served {
-    fake::serve_with(|_| "127.0.0.1:0".to_owned(), access).await
+    fake::serve_with(|_| "127.0.0.1:0".to_owned(), access, PATIENCE).await
 }
 
 async fn get(served: &Served, path: &str, token: Option<&ApiToken>) -> Response {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
+use crate::http::MetricsAccess;
 use crate::http::fake::{self, Item, Served, cid, failure};
 use crate::http::folder::{ApiToken, TOKEN_FILE};
 use crate::http::handover::take_up;
@@ -256,4 +257,40 @@ async fn an_upload_that_is_refused_lets_go_of_whoever_would_hand_files_over() {
     assert_eq!(code(refused).await, (StatusCode::BAD_REQUEST, "E_USAGE".into()));
     client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "it is let go");
+}
+
+/// What a node with little patience answers to the head of a request and a part of its body, until it closes
+/// the connection.
+async fn stalled(head: &str, part: &[u8]) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let patience = Duration::from_millis(50);
+    let served =
+        fake::serve_with(|_| "127.0.0.1:0".to_owned(), MetricsAccess::Token, patience).await;
+    let token = ApiToken::read(&served.folder.path().join(TOKEN_FILE)).unwrap();
+    let address = served.address.to_string();
+    let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+    let authorization = token.authorization();
+    let head = format!("{head} HTTP/1.1\r\nhost: a\r\nauthorization: {authorization}\r\n");
+    connection.write_all(head.as_bytes()).await.unwrap();
+    connection.write_all(b"content-length: 100000\r\n\r\n").await.unwrap();
+    connection.write_all(part).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset is an end too.
+    let _ = connection.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_ends_its_request_with_a_reason() {
+    let part = upload(&[("a", &[7; 4000])]);
+    let why = "nothing has come for 0.05 s";
+    for head in ["PUT /api/v1/add", "PUT /api/v1/dag/import"] {
+        let answer = stalled(head, &part[..2000]).await;
+        assert!(answer.contains("\"event\":\"failed\""), "{answer}");
+    }
+    for head in ["POST /api/v1/call/pin.status", "PUT /api/v1/block"] {
+        let answer = stalled(head, b"{").await;
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+        assert!(answer.contains("E_READ") && answer.contains(why), "{answer}");
+    }
 }

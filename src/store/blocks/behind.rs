@@ -13,13 +13,19 @@ pub(super) struct WriteBehind {
 }
 
 impl WriteBehind {
-    /// Starts the thread; `None` where there can be none, so that frames are written by who fills them.
-    pub(super) fn start(inner: &Arc<Inner>) -> Option<Self> {
+    /// What wakes the thread, and what the thread waits for.
+    pub(super) fn new() -> (Self, Receiver<()>) {
         // One word is enough: it writes everything that was handed over.
         let (wake, woken) = sync_channel(1);
+        (Self { wake }, woken)
+    }
+
+    /// Starts the thread; `None` where there can be none, so that frames are written by who fills them.
+    pub(super) fn start(inner: &Arc<Inner>) -> Option<Self> {
+        let (behind, woken) = Self::new();
         let inner = Arc::downgrade(inner);
         match Builder::new().name("block-write".into()).spawn(move || run(&inner, &woken)) {
-            Ok(_) => Some(Self { wake }),
+            Ok(_) => Some(behind),
             Err(error) => {
                 tracing::warn!(%error, "no thread for writing; blocks are written by who puts them");
                 None
@@ -35,14 +41,19 @@ impl WriteBehind {
 fn run(inner: &Weak<Inner>, woken: &Receiver<()>) {
     while woken.recv().is_ok() {
         let Some(inner) = inner.upgrade() else { return };
-        if let Err(error) = inner.flush_handed_over() {
-            // The frame stays in memory; the next put or sync tries it again, and hears of it.
-            tracing::debug!(%error, "a frame could not be written");
-        }
+        inner.write_behind();
     }
 }
 
 impl Inner {
+    /// What the thread does when it is woken.
+    pub(super) fn write_behind(&self) {
+        if let Err(error) = self.flush_handed_over() {
+            // The frame stays in memory; the next put or sync tries it again, and hears of it.
+            tracing::debug!(%error, "a frame could not be written");
+        }
+    }
+
     /// Makes room behind the frame that is full: hands it over, or writes it here where nobody else does
     /// or where an earlier one still waits.
     pub(super) fn make_room(&self, sequence: u64) -> Result<(), PutError> {

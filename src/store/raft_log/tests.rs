@@ -175,7 +175,7 @@ fn a_cut_tail_makes_the_node_suspect_until_it_has_caught_up() {
 }
 
 #[test]
-fn a_failed_sync_stops_the_log() {
+fn pitfall_7_a_failed_sync_stops_the_log() {
     let disk = SimDisk::new(1);
     let log = open(&disk).unwrap();
     log.append(&batch(entries(1..3, 1), None)).unwrap();

@@ -1,6 +1,7 @@
 //! What waits joins, is bounded, and is told of until that has arrived.
 
-use ipfs_kit_core::delta::SetHash;
+use ipfs_kit_core::delta::{Change, SetHash};
+use ipfs_kit_core::id::NodeId;
 
 use super::*;
 
@@ -46,6 +47,24 @@ fn a_word_that_did_not_arrive_is_repeated_with_what_comes_next() {
     });
     assert!(told);
     assert_eq!(indexes(&inbox), Some(vec![1, 2]));
+}
+
+#[test]
+fn many_changes_in_few_entries_end_as_the_whole_state_too() {
+    let inbox = Inbox::default();
+    let with = |index, changes| {
+        let mut applied = applied(index..index + 1);
+        let change = Change::Member { node: NodeId(1), old: SetHash::default(), new: None };
+        applied.entries[0].changes = vec![change; changes];
+        applied
+    };
+    let half = CHANGES_MAX / 2;
+    inbox.put(with(1, half), || true);
+    inbox.put(with(2, half), || true);
+    assert_eq!(indexes(&inbox), Some(vec![1, 2]));
+    inbox.put(with(3, half), || true);
+    inbox.put(with(4, half + 1), || true);
+    assert_eq!(indexes(&inbox), Some(vec![]), "and what was taken before is not counted");
 }
 
 #[test]
