@@ -70,20 +70,21 @@ async fn the_async_ends_keep_the_same_promise() {
 }
 
 /// Reads on a thread of its own as long as something comes; every byte, and why it ended.
-fn reading(receiver: PipeReceiver, patience: Duration) -> mpsc::UnboundedReceiver<io::Result<u8>> {
+fn reading(receiver: PipeReceiver, patience: Duration) -> mpsc::Receiver<io::Result<u8>> {
     let mut reader = receiver.into_blocking_for(patience);
-    let (told, heard) = mpsc::unbounded_channel();
-    std::thread::spawn(move || {
+    let (told, heard) = mpsc::channel(8);
+    let read = move || {
         let mut byte = [0];
         while let Some(read) =
             reader.read(&mut byte).map(|read| (read > 0).then_some(byte[0])).transpose()
         {
             let is_over = read.is_err();
-            if told.send(read).is_err() || is_over {
+            if told.blocking_send(read).is_err() || is_over {
                 return;
             }
         }
-    });
+    };
+    std::thread::Builder::new().spawn(read).unwrap();
     heard
 }
 
