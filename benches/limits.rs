@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
+pub mod replicated;
 pub mod tls;
 
 /// Bytes read, hashed and written at once; aligned.
