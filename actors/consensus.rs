@@ -243,7 +243,7 @@ impl Task {
 
     fn take(&mut self, input: Input) -> Result<(), ConsensusError> {
         match input {
-            Input::Raft { from, frame } => return self.message(from, frame),
+            Input::Raft { from, frame, room: _ } => return self.message(from, frame),
             Input::Propose { commands, reply } => {
                 self.requests.queue(commands, reply, self.glance.leads, self.glance.leader);
             }

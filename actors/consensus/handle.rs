@@ -1,6 +1,7 @@
 //! The handle to the consensus task: it survives the task's restarts.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,10 +9,13 @@ use ipfs_kit_core::command::{Command, Outcome};
 use ipfs_kit_core::id::NodeId;
 use ipfs_kit_core::masters_clock::MastersClock;
 use ipfs_kit_core::proto::Response;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::shared::{Shared, SharedState};
+
+/// Bytes of Raft messages that wait for the consensus task, eight of the largest.
+const RAFT_BYTES_MAX: usize = 64 << 20;
 
 /// What reaches the consensus task.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub enum Input {
         from: NodeId,
         /// The message in consensus' own envelope.
         frame: Bytes,
+        /// Its share of what may wait.
+        room: OwnedSemaphorePermit,
     },
     /// Commit these.
     Propose {
@@ -140,6 +146,8 @@ const LEAD_THROUGH: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct ConsensusHandle {
     inbox: Shared<Option<mpsc::Sender<Input>>>,
+    /// Bytes of Raft messages that may still come.
+    raft_bytes: Arc<Semaphore>,
     /// The replicated state as far as it is applied here.
     pub state: SharedState,
     /// Raft at a glance.
@@ -175,7 +183,8 @@ impl ConsensusHandle {
         let masters_clock = Shared::new(MastersClock::default());
         let (stepping_down, since) = (Shared::new(BTreeSet::new()), Instant::now());
         let writing = Shared::new(None);
-        Self { inbox, state, glance, writing, stepping_down, masters_clock, since }
+        let raft_bytes = Arc::new(Semaphore::new(RAFT_BYTES_MAX));
+        Self { inbox, raft_bytes, state, glance, writing, stepping_down, masters_clock, since }
     }
 
     /// A heartbeat came, with what its sender's wall clock shows.
@@ -255,9 +264,12 @@ impl ConsensusHandle {
         self.writing.write(|writing| *writing = None);
     }
 
-    /// Queues a Raft message; a full inbox drops it, which Raft repairs.
+    /// Queues a Raft message; an inbox that is full, or holds too many bytes, drops it, which Raft repairs.
     pub fn raft(&self, from: NodeId, frame: Bytes) -> Result<(), ProposeError> {
-        self.put(Input::Raft { from, frame })
+        let share = frame.len().min(RAFT_BYTES_MAX) as u32;
+        let room = Arc::clone(&self.raft_bytes).try_acquire_many_owned(share);
+        let room = room.map_err(|_| ProposeError::Overloaded)?;
+        self.put(Input::Raft { from, frame, room })
     }
 
     /// Notes that the connection to a member broke.
@@ -309,3 +321,6 @@ impl ConsensusHandle {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
