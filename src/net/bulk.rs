@@ -154,17 +154,15 @@ pub(crate) struct LaneServer {
 impl LaneServer {
     async fn read(&self, stream: server::TlsStream<TcpStream>, link: &PeerLink) {
         let from = link.about.peer;
+        // Before the look at the rights: one that is withdrawn after it ends this turn.
+        let turn = link.lane_reader.replace();
         let rights = self.membership.rights(&from.to_peer_id()).unwrap_or(Rights::NONE);
         if !rights.contains(Lane::Raft.right()) {
             tracing::warn!(%from, "lane refused, the member lacks the right");
             return;
         }
-        let turn = link.lane_reader.replace();
-        let read = async {
-            let _turn = link.lane_reader.lock.lock().await;
-            read_lane(self.inlet.clone(), from, stream, self.stall).await
-        };
-        let read = turn.run_until_cancelled(read);
+        let read = read_lane(self.inlet.clone(), from, stream, self.stall);
+        let read = link.lane_reader.read(turn, read);
         if let Some(Some(Err(error))) = link.closed.run_until_cancelled(read).await {
             tracing::debug!(%from, %error, "lane broke");
         }

@@ -40,12 +40,12 @@ pub(crate) struct PeerLink {
     pub(crate) lane_reader: LaneReader,
 }
 
-/// The reader of a lane's own connection. A later one takes the lane over, after its predecessor has let go
-/// of the lock.
+/// The reader of a lane, over the lane's own connection or a stream of the swarm. A later one takes the lane
+/// over, after its predecessor has let go of the lock.
 #[derive(Default)]
 pub(crate) struct LaneReader {
     present: Mutex<CancellationToken>,
-    pub(crate) lock: tokio::sync::Mutex<()>,
+    lock: tokio::sync::Mutex<()>,
 }
 
 impl LaneReader {
@@ -55,6 +55,19 @@ impl LaneReader {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *present, next.clone()).cancel();
         next
+    }
+
+    /// Reads once the predecessor has let go, until it is the turn of another one: then `None`.
+    pub(crate) async fn read<R>(
+        &self,
+        turn: CancellationToken,
+        work: impl Future<Output = R>,
+    ) -> Option<R> {
+        let work = async {
+            let _turn = self.lock.lock().await;
+            work.await
+        };
+        turn.run_until_cancelled_owned(work).await
     }
 }
 

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::PeerId;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionError, ConnectionId};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -82,9 +80,6 @@ pub(super) struct Peer {
     pub(super) incarnation: u64,
     /// Bounds on its inbound calls.
     pub(super) gates: ClassGates,
-    /// The reader of each inbound lane. A later stream takes the lane over, after its
-    /// predecessor has let go of the lock.
-    pub(super) readers: BTreeMap<Lane, (CancellationToken, Arc<Mutex<()>>)>,
 }
 
 impl Driver {
@@ -199,8 +194,7 @@ impl Driver {
             let connect = async || Some(Box::new(link.bulk.lane().await?) as Writer);
             write_lane(queue, writer, connect, ended, stall, losses).await;
         });
-        let entry =
-            Peer { ready: vec![connection_id], incarnation, gates, readers: BTreeMap::new() };
+        let entry = Peer { ready: vec![connection_id], incarnation, gates };
         self.peers.insert(peer, entry);
         self.redial.up(&peer);
         self.set_addrs(&peer, &[]);
@@ -308,15 +302,8 @@ impl Driver {
 
     /// A right that was withdrawn ends the lane that it opened.
     fn end_lanes_without_right(&mut self) {
-        for (key, peer) in &mut self.peers {
+        for key in self.peers.keys() {
             let rights = self.membership.rights(&key.to_peer_id()).unwrap_or(Rights::NONE);
-            peer.readers.retain(|lane, (reader, _)| {
-                let keeps = rights.contains(lane.right());
-                if !keeps {
-                    reader.cancel();
-                }
-                keeps
-            });
             if let Some(link) = self.links.get(key)
                 && !rights.contains(Lane::Raft.right())
             {

@@ -171,6 +171,16 @@ async fn introduce(dialler: &mut Node, listener: &mut Node) {
     listener.until_up(dialler.key).await;
 }
 
+/// Makes two nodes members of each other's registry where the first can't reach the second but over the
+/// connection that the second has made.
+async fn introduce_unreachable(first: &mut Node, second: &mut Node) {
+    let nowhere = PeerEntry { addrs: Vec::new(), ..second.entry(Link::OnDemand).1 };
+    register(first, &[(second.key, nowhere)]).await;
+    register(second, &[first.entry(Link::Keep)]).await;
+    first.until_up(second.key).await;
+    second.until_up(first.key).await;
+}
+
 fn registry_of(entries: &[(PeerKey, PeerEntry)]) -> BTreeMap<PeerKey, PeerEntry> {
     entries.iter().cloned().collect()
 }

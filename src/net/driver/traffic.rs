@@ -1,14 +1,11 @@
 //! What flows over connections: swarm events, inbound streams, gossip, addresses.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{PeerId, identify, kad};
 use libp2p_gossipsub as gossipsub;
-use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use super::conns::{Class, Conn, MAX_PARKED, State};
 use super::{Driver, Report};
@@ -21,7 +18,7 @@ use crate::frame::FrameError;
 use crate::gossip::{self, GossipMessage, Judged, Topic, Validation, Verdict, bump};
 use crate::identity::PeerKey;
 use crate::join;
-use crate::lanes::{Lane, LaneInlet, read_lane};
+use crate::lanes::{Lane, read_lane};
 use crate::links::OpenWish;
 use crate::registry::{MAX_ADDRS_PER_PEER, Rights};
 use crate::streams::{Inbound, Proto};
@@ -170,32 +167,24 @@ impl Driver {
             tracing::warn!(%from, ?lane, "lane refused, the member lacks the right");
             return;
         }
-        let Some(peer) = self.peers.get_mut(&from) else { return };
-        if let Some(link) = self.links.get(&from).filter(|_| lane == Lane::Raft) {
-            // The other end has no connection for the lane any more.
-            link.lane_reader.replace();
-        }
-        let ended = ended.child_token();
-        let lock = match peer.readers.get(&lane) {
-            Some((predecessor, lock)) => {
-                predecessor.cancel();
-                lock.clone()
-            }
-            None => Arc::new(Mutex::new(())),
-        };
-        peer.readers.insert(lane, (ended.clone(), lock.clone()));
+        let Some(link) = self.links.get(&from) else { return };
+        let turn = link.lane_reader.replace();
         let inlet = match lane {
             Lane::Raft => self.inlets.raft.clone(),
         };
-        self.tasks.spawn(read(
-            inlet,
-            from,
-            inbound,
-            ended,
-            lock,
-            self.timing.stall(),
-            self.reports.0.clone(),
-        ));
+        let (stall, reports) = (self.timing.stall(), self.reports.0.clone());
+        self.tasks.spawn(async move {
+            let connection_id = inbound.connection_id;
+            let read = link.lane_reader.read(turn, read_lane(inlet, from, inbound.stream, stall));
+            match ended.run_until_cancelled(read).await.flatten() {
+                Some(Err(FrameError::TooLarge { len_bytes, .. })) => {
+                    let detail = format!("a lane message of {len_bytes} bytes");
+                    drop(reports.send(Report::Violation { connection_id, detail }).await);
+                }
+                Some(Err(error)) => tracing::debug!(%from, %error, "lane broke"),
+                Some(Ok(())) | None => {}
+            }
+        });
     }
 
     /// The connection of a stream, and what `pick` takes of its ready peer.
@@ -312,30 +301,5 @@ impl Driver {
             tracing::debug!(%peer, ?addrs, "members know other addresses");
             self.redial.learned(&peer, addrs);
         }
-    }
-}
-
-/// Reads a lane once its predecessor has let go of it.
-async fn read(
-    inlet: LaneInlet,
-    from: PeerKey,
-    inbound: Inbound,
-    ended: CancellationToken,
-    lock: Arc<Mutex<()>>,
-    stall: std::time::Duration,
-    reports: tokio::sync::mpsc::Sender<Report>,
-) {
-    let connection_id = inbound.connection_id;
-    let work = async {
-        let _turn = lock.lock().await;
-        read_lane(inlet, from, inbound.stream, stall).await
-    };
-    match ended.run_until_cancelled(work).await {
-        Some(Err(FrameError::TooLarge { len_bytes, .. })) => {
-            let detail = format!("a lane message of {len_bytes} bytes");
-            drop(reports.send(Report::Violation { connection_id, detail }).await);
-        }
-        Some(Err(error)) => tracing::debug!(%from, %error, "lane broke"),
-        Some(Ok(())) | None => {}
     }
 }

@@ -92,12 +92,7 @@ async fn an_unanswered_or_cancelled_call_costs_its_connection_only() {
 #[tokio::test]
 async fn where_no_connection_can_be_made_bulk_calls_take_the_swarm() {
     let [mut first, mut second] = start_all().await;
-    // The second node can be reached over the connection that it made, and by no address.
-    let nowhere = PeerEntry { addrs: Vec::new(), ..second.entry(Link::OnDemand).1 };
-    register(&first, &[(second.key, nowhere)]).await;
-    register(&second, &[first.entry(Link::Keep)]).await;
-    first.until_up(second.key).await;
-    second.until_up(first.key).await;
+    introduce_unreachable(&mut first, &mut second).await;
     let called = bulk_call(&first, &second, "large");
     answer(&mut second, "over the swarm").await;
     assert_eq!(called.await.unwrap().unwrap(), "over the swarm");

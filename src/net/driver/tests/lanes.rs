@@ -65,12 +65,7 @@ async fn the_raft_lane_has_a_connection_of_its_own() {
 #[tokio::test]
 async fn where_no_connection_can_be_made_the_raft_lane_takes_the_swarm() {
     let [mut first, mut second] = start_all().await;
-    // The second node can be reached over the connection that it made, and by no address.
-    let nowhere = PeerEntry { addrs: Vec::new(), ..second.entry(Link::OnDemand).1 };
-    register(&first, &[(second.key, nowhere)]).await;
-    register(&second, &[first.entry(Link::Keep)]).await;
-    first.until_up(second.key).await;
-    second.until_up(first.key).await;
+    introduce_unreachable(&mut first, &mut second).await;
     first.net.send(second.key, Lane::Raft, "over the swarm".into()).unwrap();
     assert_eq!(until_message(&mut second, Lane::Raft).await, "over the swarm");
     assert!(!is_direct(&first, &second));
