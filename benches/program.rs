@@ -1,8 +1,10 @@
 //! The program under test: its binary, its nodes and its clusters, as processes.
 
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,6 +15,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Between two looks at a condition.
 pub const LOOK: Duration = Duration::from_millis(20);
 const ANY_PORT: &str = "127.0.0.1:0";
+/// Below what Linux and others give to connections, above what services use.
+const STEADY_PORTS: Range<u32> = 20_000..32_000;
 
 /// The binary.
 #[derive(Clone)]
@@ -229,7 +233,15 @@ pub fn leader_and_other(nodes: &[Node<'_>]) -> Result<(usize, usize)> {
     Ok((leader, (leader + 1) % nodes.len()))
 }
 
-/// An address that nobody listens on just now.
+/// An address that nobody listens on, and that stays free while its node is down: the kernel gives its port to
+/// no connection.
 fn free_address() -> Result<String> {
-    Ok(std::net::TcpListener::bind(ANY_PORT)?.local_addr()?.to_string())
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    let tried = std::iter::repeat_with(|| {
+        let at = start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        format!("127.0.0.1:{}", STEADY_PORTS.start + at % STEADY_PORTS.len() as u32)
+    });
+    let bind = |address: &String| std::net::TcpListener::bind(address).is_ok();
+    tried.take(STEADY_PORTS.len()).find(bind).context("no free port")
 }

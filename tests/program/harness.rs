@@ -1,8 +1,10 @@
 //! Commands and nodes as processes.
 
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub const FILES_KIB_MAX: &str = "FILES_KIB_MAX";
 /// Lets the kernel choose.
 const ANY_PORT: &str = "127.0.0.1:0";
+/// Below what Linux and others give to connections, above what services use.
+const STEADY_PORTS: Range<u32> = 20_000..32_000;
 
 /// A test's own folder, gone at its end.
 pub struct Place(TempDir);
@@ -75,10 +79,17 @@ impl Place {
     }
 }
 
-/// An address that nobody listens on just now.
+/// An address that nobody listens on, and that stays free while its node is down: the kernel gives its port to
+/// no connection and to nobody who asks for any port. No other call in this process gets it.
 pub fn free_address() -> String {
-    let listener = std::net::TcpListener::bind(ANY_PORT).unwrap();
-    listener.local_addr().unwrap().to_string()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    let tried = std::iter::repeat_with(|| {
+        let at = start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        format!("127.0.0.1:{}", STEADY_PORTS.start + at % STEADY_PORTS.len() as u32)
+    });
+    let bind = |address: &String| std::net::TcpListener::bind(address).is_ok();
+    tried.take(STEADY_PORTS.len()).find(bind).expect("a free port")
 }
 
 /// Runs a command on a folder to its end.

@@ -40,6 +40,11 @@ fn config(seed: u8) -> NetConfig {
     config
 }
 
+/// On an address that nothing else on this machine uses, so that its port stays free while the node is down.
+fn config_at(host: &str, seed: u8) -> NetConfig {
+    NetConfig { listen: vec![format!("{host}:0").parse().unwrap()], ..config(seed) }
+}
+
 async fn start(config: NetConfig) -> Node {
     let (net, events, driver) = Net::start(config).await.unwrap();
     let driver = tokio::spawn(driver);

@@ -160,7 +160,7 @@ async fn a_withdrawn_right_ends_the_lane_it_opened() {
 #[tokio::test]
 async fn a_lane_goes_on_after_a_reconnect_and_counts_what_it_lost() {
     let mut first = start(config(1)).await;
-    let mut slow = config(2);
+    let mut slow = config_at("127.0.0.41", 2);
     slow.limits.raft_lane.inbound_messages = 1;
     let mut second = start(slow).await;
     introduce(&mut first, &mut second).await;

@@ -46,7 +46,7 @@ async fn a_name_can_be_listened_on_and_dialled() {
 
 #[tokio::test]
 async fn a_restart_on_another_port_is_found_by_the_new_registry() {
-    let mut master = start(config(1)).await;
+    let mut master = start(config_at("127.0.0.42", 1)).await;
     let mut worker = start(config(2)).await;
     introduce(&mut worker, &mut master).await;
     let key = master.key;
@@ -69,7 +69,7 @@ async fn a_restart_on_another_port_is_found_by_the_new_registry() {
 
 #[tokio::test]
 async fn a_restart_on_the_same_port_is_found_by_dialling_again() {
-    let mut master = start(config(1)).await;
+    let mut master = start(config_at("127.0.0.43", 1)).await;
     let mut worker = start(config(2)).await;
     introduce(&mut worker, &mut master).await;
     let listen = vec![master.addr()];
