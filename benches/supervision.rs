@@ -16,9 +16,9 @@ use crate::Scale;
 use crate::figure::{Figure, Goal};
 use crate::program::Program;
 
-const ASKS: u64 = 1_000_000;
-/// Of both the best of so many runs in turn: other work on the machine only ever takes away.
-const RUNS: usize = 3;
+const ASKS: u64 = 3_000_000;
+/// Of both the best of so many short runs in turn: other work on the machine only ever takes away.
+const RUNS: u64 = 60;
 const ASK_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Message)]
@@ -60,7 +60,7 @@ impl Handler<Add> for Supervised {
 /// Questions per second, one after the other. A plain question waits for its answer until a deadline
 /// too: nobody may ask without one.
 pub fn supervision(_: &Program, scale: &Scale) -> Result<Vec<Figure>> {
-    let asks = scale.of(ASKS);
+    let asks = scale.of(ASKS) / RUNS;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let local = LocalSet::new();
     let (value, limit) = local.block_on(&runtime, async {
