@@ -1,16 +1,20 @@
 //! References to actors: `ask` and `tell` through a gate that holds.
 
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix::dev::Request;
+use actix::dev::{Request, ToEnvelope};
+use actix::prelude::SendError;
 use actix::{Actor, Addr, Handler, MailboxError, Message};
-use futures_util::future::{self, BoxFuture, Either, FutureExt};
-use tokio::time::Instant;
+use futures_util::future::BoxFuture;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
 
 use super::context::Ctx;
-use super::envelope::with_ticket;
+use super::envelope::{put_postage, take_postage};
 use super::node::{Node, Refusal, lock, millis, short_type_name};
 use super::path::ActorPath;
 
@@ -172,8 +176,13 @@ impl<A: Actor<Context = Ctx<A>>> ActorRef<A> {
         };
         let to = || node.path().to_string();
         match node.admit() {
-            Ok(ticket) => with_ticket(ticket, Instant::now(), || addr.try_send(message))
-                .map_err(|gone| TellError::Unavailable { to: to(), message: gone.into_inner() }),
+            Ok(ticket) => {
+                put_postage(ticket, node.figures_now());
+                let sent = addr.try_send(message);
+                take_postage();
+                let back = |gone: SendError<M>| gone.into_inner();
+                sent.map_err(|gone| TellError::Unavailable { to: to(), message: back(gone) })
+            }
             Err(Refusal::Full { capacity }) => {
                 Err(TellError::Overloaded { to: to(), capacity, message })
             }
@@ -214,43 +223,31 @@ impl<A: Actor<Context = Ctx<A>>> ActorRef<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        // One look at the clock for both: looking takes as long as the rest of the sending.
-        let now = Instant::now();
-        let (request, to) = match self.post(message, now) {
-            Ok(sent) => sent,
-            Err(refused) => return Either::Left(future::ready(Err(refused))),
-        };
-        let answer = tokio::time::timeout_at(now + deadline, request);
-        Either::Right(answer.map(move |answer| match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(MailboxError::Closed | MailboxError::Timeout)) => {
-                Err(AskError::Interrupted { to: to.to_string() })
-            }
-            Err(_) => Err(AskError::Timeout { to: to.to_string(), after_ms: millis(deadline) }),
-        }))
-    }
-
-    fn post<M>(&self, message: M, now: Instant) -> Result<(Request<A, M>, ActorPath), AskError>
-    where
-        A: Handler<M>,
-        M: Message + Send + 'static,
-        M::Result: Send,
-    {
         let bound = lock(&self.slot.bound);
         let Some(Bound { addr, node }) = bound.as_ref() else {
             drop(bound);
-            return Err(AskError::Unavailable { to: self.label() });
+            return Ask::refused(AskError::Unavailable { to: self.label() });
         };
         let to = || node.path().to_string();
         match node.admit() {
-            Ok(_) if !addr.connected() => Err(AskError::Unavailable { to: to() }),
+            Ok(_) if !addr.connected() => Ask::refused(AskError::Unavailable { to: to() }),
             Ok(ticket) => {
-                #[expect(clippy::disallowed_methods, reason = "the gate has been passed")]
-                let request = with_ticket(ticket, now, || addr.send(message));
-                Ok((request, node.path().clone()))
+                put_postage(ticket, node.figures_now());
+                let ask = Ask::Sent {
+                    #[expect(clippy::disallowed_methods, reason = "the gate has been passed")]
+                    request: addr.send(message),
+                    sleep: None,
+                    until: Instant::now() + deadline,
+                    after: deadline,
+                    to: node.path().clone(),
+                };
+                take_postage();
+                ask
             }
-            Err(Refusal::Full { capacity }) => Err(AskError::Overloaded { to: to(), capacity }),
-            Err(Refusal::Closed) => Err(AskError::Unavailable { to: to() }),
+            Err(Refusal::Full { capacity }) => {
+                Ask::refused(AskError::Overloaded { to: to(), capacity })
+            }
+            Err(Refusal::Closed) => Ask::refused(AskError::Unavailable { to: to() }),
         }
     }
 
@@ -297,6 +294,73 @@ impl<A: Actor<Context = Ctx<A>>> ActorRef<A> {
             let gone = bound.take();
             drop(bound);
             drop(gone);
+        }
+    }
+}
+
+pin_project! {
+    /// A question on its way. It is moved before it is first polled and is large, so that it is made in one piece,
+    /// and the timer of its deadline only where the answer isn't there at once.
+    #[project = AskNow]
+    enum Ask<A: Actor, M: Message>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Send,
+        M: 'static,
+        M::Result: Send,
+    {
+        Refused { error: Option<AskError> },
+        Sent {
+            #[pin]
+            request: Request<A, M>,
+            #[pin]
+            sleep: Option<Sleep>,
+            until: Instant,
+            after: Duration,
+            to: ActorPath,
+        },
+    }
+}
+
+impl<A, M> Ask<A, M>
+where
+    A: Actor<Context = Ctx<A>> + Handler<M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    #[cold]
+    fn refused(error: AskError) -> Self {
+        Self::Refused { error: Some(error) }
+    }
+}
+
+impl<A, M> Future for Ask<A, M>
+where
+    A: Actor<Context = Ctx<A>> + Handler<M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    type Output = Result<M::Result, AskError>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            AskNow::Refused { error } => {
+                let error = error.take().expect("nobody polls what has been ready");
+                Poll::Ready(Err(error))
+            }
+            AskNow::Sent { request, mut sleep, until, after, to } => {
+                if let Poll::Ready(answer) = request.poll(task) {
+                    let gone = |_: MailboxError| AskError::Interrupted { to: to.to_string() };
+                    return Poll::Ready(answer.map_err(gone));
+                }
+                if sleep.is_none() {
+                    sleep.set(Some(tokio::time::sleep_until(*until)));
+                }
+                ready!(sleep.as_pin_mut().expect("just set").poll(task));
+                let (to, after_ms) = (to.to_string(), millis(*after));
+                Poll::Ready(Err(AskError::Timeout { to, after_ms }))
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use super::actor_ref::ActorRef;
 use super::context::{Ctx, Factory};
 use super::fault::Fault;
 use super::node::Node;
-use super::panics::guard;
+use super::panics::{Mark, guard};
 use super::signal::Signal;
 use super::spec::{Revival, TaskCtx};
 
@@ -51,6 +51,7 @@ pub(crate) trait Body {
 /// An actor in its context.
 pub(crate) struct ActorBody<A: SupervisedActor> {
     node: Arc<Node>,
+    mark: Mark,
     actor_ref: ActorRef<A>,
     factory: Factory<A>,
     revival: Revival,
@@ -72,7 +73,8 @@ impl<A: SupervisedActor> ActorBody<A> {
         factory: Factory<A>,
         revival: Revival,
     ) -> Self {
-        Self { node, actor_ref, factory, revival, cell: None, announced: false }
+        let mark = Mark::of(&node);
+        Self { node, mark, actor_ref, factory, revival, cell: None, announced: false }
     }
 
     fn revive(&mut self, Cell { mut fut, addr }: Cell<A>) -> Result<(), Cause> {
@@ -141,7 +143,7 @@ impl<A: SupervisedActor> Body for ActorBody<A> {
             return Poll::Ready(Step::Exit(Exit::Killed));
         };
         fut.ctx().begin_poll();
-        let polled = guard(&self.node, || Pin::new(&mut *fut).poll(task));
+        let polled = self.mark.guard(|| Pin::new(&mut *fut).poll(task));
         let ended = match polled {
             Err(cause) => return Poll::Ready(Step::Exit(Exit::Panicked(cause))),
             Ok(polled) => polled.is_ready(),
@@ -209,6 +211,7 @@ pub(crate) struct TaskBody {
     node: Arc<Node>,
     factory: TaskFactory,
     running: Option<Running>,
+    mark: Mark,
 }
 
 struct Running {
@@ -222,7 +225,8 @@ struct Running {
 
 impl TaskBody {
     pub(crate) fn new(node: Arc<Node>, factory: TaskFactory) -> Self {
-        Self { node, factory, running: None }
+        let mark = Mark::of(&node);
+        Self { node, factory, running: None, mark }
     }
 }
 
@@ -251,7 +255,7 @@ impl Body for TaskBody {
             ready!(stall.as_mut().poll(task));
             running.stall = None;
         }
-        match guard(&self.node, || running.future.as_mut().poll(task)) {
+        match self.mark.guard(|| running.future.as_mut().poll(task)) {
             Err(cause) => return Poll::Ready(Step::Exit(Exit::Panicked(cause))),
             Ok(Poll::Ready(Ok(()))) => return Poll::Ready(Step::Exit(Exit::Normal)),
             Ok(Poll::Ready(Err(fault))) => {

@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use actix::dev::{Envelope, EnvelopeProxy, MessageResponse, ToEnvelope};
 use actix::{Actor, Handler, Message};
+use quanta::Instant;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::context::Ctx;
 use super::dead_letters::DeadReason;
@@ -19,12 +19,14 @@ thread_local! {
     static POSTAGE: Cell<Option<(Ticket, Instant)>> = const { Cell::new(None) };
 }
 
-/// Sends through actix with a place in the queue. A place that wasn't used is given back.
-pub(crate) fn with_ticket<T>(ticket: Ticket, now: Instant, send: impl FnOnce() -> T) -> T {
+/// The next message that this thread sends through actix has this place in the queue.
+pub(crate) fn put_postage(ticket: Ticket, now: Instant) {
     POSTAGE.with(|postage| postage.set(Some((ticket, now))));
-    let sent = send();
+}
+
+/// The message has been sent: a place that it didn't use is given back.
+pub(crate) fn take_postage() {
     drop(POSTAGE.with(Cell::take));
-    sent
 }
 
 struct Parcel<M: Message> {
@@ -33,7 +35,7 @@ struct Parcel<M: Message> {
     /// Absent if somebody sent through a bare actix address, past the gate.
     ticket: Option<Ticket>,
     from: Option<ActorPath>,
-    queued_at: Instant,
+    queued_at: Option<Instant>,
     span: tracing::Span,
 }
 
@@ -68,7 +70,7 @@ where
             parent: &self.span, "handle", actor = %ctx.path(), message = name
         );
         let _entered = span.enter();
-        node.begin_message(name, Some(self.queued_at));
+        node.begin_message(name, self.queued_at);
         let reply = self.reply.take();
         actor.handle(message, ctx).handle(ctx, reply);
         node.end_message();
@@ -98,10 +100,7 @@ where
     M::Result: Send,
 {
     fn pack(message: M, reply: Option<oneshot::Sender<M::Result>>) -> Envelope<A> {
-        let (ticket, queued_at) = match POSTAGE.with(Cell::take) {
-            Some((ticket, now)) => (Some(ticket), now),
-            None => (None, Instant::now()),
-        };
+        let (ticket, queued_at) = POSTAGE.with(Cell::take).unzip();
         // It is only ever the parent of a span of this level.
         let is_shown = tracing::level_enabled!(tracing::Level::DEBUG);
         let span = if is_shown { tracing::Span::current() } else { tracing::Span::none() };

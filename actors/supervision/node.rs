@@ -65,6 +65,9 @@ pub(crate) struct Node {
     hub: Weak<Hub>,
     life: Mutex<Life>,
     figures: Mutex<Figures>,
+    /// Every message looks at it thrice, so it is one that costs a third of the system's. It shows real time where
+    /// the runtime's is paused.
+    figures_clock: quanta::Clock,
     gate: Gate,
     handle: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
     #[cfg(any(test, feature = "chaos"))]
@@ -87,13 +90,19 @@ struct Figures {
     handled: u64,
     stalls: u64,
     current: Option<Handling>,
-    awaiting: Option<Handling>,
+    awaiting: Option<Awaiting>,
     queue_wait: Histogram,
     handler: Histogram,
 }
 
 #[derive(Clone, Copy)]
 struct Handling {
+    message: &'static str,
+    since: quanta::Instant,
+}
+
+#[derive(Clone, Copy)]
+struct Awaiting {
     message: &'static str,
     since: Instant,
 }
@@ -152,6 +161,7 @@ impl Node {
             hub: Arc::downgrade(hub),
             life: Mutex::new(life),
             figures: Mutex::default(),
+            figures_clock: hub.figures_clock().clone(),
             gate: Gate::default(),
             handle: Mutex::new(None),
             #[cfg(any(test, feature = "chaos"))]
@@ -318,9 +328,14 @@ impl Node {
 
     // Handlers.
 
+    /// The time of the figures.
+    pub(crate) fn figures_now(&self) -> quanta::Instant {
+        self.figures_clock.now()
+    }
+
     /// A handler begins, for a message that was queued at a time.
-    pub(crate) fn begin_message(&self, message: &'static str, queued_at: Option<Instant>) {
-        let since = Instant::now();
+    pub(crate) fn begin_message(&self, message: &'static str, queued_at: Option<quanta::Instant>) {
+        let since = self.figures_now();
         let mut figures = lock(&self.figures);
         figures.current = Some(Handling { message, since });
         if let Some(queued_at) = queued_at {
@@ -329,7 +344,7 @@ impl Node {
     }
 
     pub(crate) fn end_message(&self) {
-        let now = Instant::now();
+        let now = self.figures_now();
         let mut figures = lock(&self.figures);
         let Some(Handling { message, since }) = figures.current.take() else { return };
         let took = now - since;
@@ -347,7 +362,8 @@ impl Node {
     pub(crate) fn take_in_flight(&self) -> Option<&'static str> {
         let mut figures = lock(&self.figures);
         let (current, awaiting) = (figures.current.take(), figures.awaiting.take());
-        let lost = current.or(awaiting).map(|handling| handling.message);
+        let current = current.map(|handling| handling.message);
+        let lost = current.or(awaiting.map(|awaiting| awaiting.message));
         lost.filter(|message| *message != NO_MESSAGE)
     }
 
@@ -357,7 +373,7 @@ impl Node {
         let first = figures.awaiting.is_none();
         if first {
             let message = figures.current.map_or(NO_MESSAGE, |handling| handling.message);
-            figures.awaiting = Some(Handling { message, since: Instant::now() });
+            figures.awaiting = Some(Awaiting { message, since: Instant::now() });
         }
         first
     }
@@ -370,16 +386,12 @@ impl Node {
 
     pub(crate) fn current(&self) -> Option<CurrentMessage> {
         let figures = lock(&self.figures);
-        let (handling, awaiting) = match (figures.current, figures.awaiting) {
-            (Some(current), _) => (current, false),
-            (None, Some(awaiting)) => (awaiting, true),
+        let (message, age, awaiting) = match (figures.current, figures.awaiting) {
+            (Some(Handling { message, since }), _) => (message, self.figures_now() - since, false),
+            (None, Some(Awaiting { message, since })) => (message, since.elapsed(), true),
             (None, None) => return None,
         };
-        Some(CurrentMessage {
-            message: short_type_name(handling.message),
-            age_us: micros(handling.since.elapsed()),
-            awaiting,
-        })
+        Some(CurrentMessage { message: short_type_name(message), age_us: micros(age), awaiting })
     }
 
     /// This node alone; the tree adds the children.

@@ -20,20 +20,25 @@ thread_local! {
     static LAST: Cell<Option<Cause>> = const { Cell::new(None) };
 }
 
-/// Marks the thread as running a child's code until dropped.
-struct Scope {
-    outer: Option<Arc<Node>>,
-}
+/// What marks a thread as running a child's code. It moves to the thread and back, since counting references to it
+/// would cost every message.
+pub(crate) struct Mark(Option<Arc<Node>>);
 
-impl Scope {
-    fn enter(node: &Arc<Node>) -> Self {
-        Self { outer: CURRENT.with(|current| current.replace(Some(node.clone()))) }
+impl Mark {
+    pub(crate) fn of(node: &Arc<Node>) -> Self {
+        Self(Some(node.clone()))
     }
-}
 
-impl Drop for Scope {
-    fn drop(&mut self) {
-        CURRENT.with(|current| *current.borrow_mut() = self.outer.take());
+    /// As [`guard`], for a child that runs often.
+    pub(crate) fn guard<T>(&mut self, code: impl FnOnce() -> T) -> Result<T, Cause> {
+        self.swap();
+        let caught = catch(code);
+        self.swap();
+        caught
+    }
+
+    fn swap(&mut self) {
+        CURRENT.with(|current| std::mem::swap(&mut *current.borrow_mut(), &mut self.0));
     }
 }
 
@@ -49,7 +54,10 @@ pub(crate) fn current_path() -> Option<ActorPath> {
 ///
 /// The caller must not use what the closure borrowed other than to rebuild or drop it.
 pub(crate) fn guard<T>(node: &Arc<Node>, code: impl FnOnce() -> T) -> Result<T, Cause> {
-    let _scope = Scope::enter(node);
+    Mark::of(node).guard(code)
+}
+
+fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Cause> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|payload| {
         let seen = LAST.with(Cell::take);
         // Without the hook (or when it was replaced) the payload still has the words.

@@ -32,6 +32,7 @@ pub struct Tree {
 /// What all nodes of a tree share.
 pub(crate) struct Hub {
     epoch: Instant,
+    figures_clock: quanta::Clock,
     nodes: Mutex<BTreeMap<ActorPath, Arc<Node>>>,
     watchers: Mutex<Vec<Watcher>>,
     dead_letters: DeadLetters,
@@ -46,6 +47,10 @@ struct Watcher {
 impl Hub {
     pub(crate) fn epoch(&self) -> Instant {
         self.epoch
+    }
+
+    pub(crate) fn figures_clock(&self) -> &quanta::Clock {
+        &self.figures_clock
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -132,6 +137,7 @@ impl Tree {
     pub fn new() -> Self {
         let hub = Hub {
             epoch: Instant::now(),
+            figures_clock: quanta::Clock::new(),
             nodes: Mutex::default(),
             watchers: Mutex::default(),
             dead_letters: DeadLetters::default(),
