@@ -484,14 +484,15 @@ impl Inner {
         let file = self.handles.get(&*self.disk, slot.segment, &self.segment_path(slot.segment))?;
         let data_at = format::RECORD_HEADER_BYTES + key.multihash().encoded_len();
         let len = data_at + slot.len as usize;
-        let once = len >= LARGE_BYTES && lock(&self.recent).is_first(slot.place());
-        let record = if once {
-            file.read_once(slot.offset(), len)?
-        } else {
+        let record = if len < LARGE_BYTES {
             let mut record = vec![0; len];
             let read = file.read_at(slot.offset(), &mut record)?;
             record.truncate(read);
             Bytes::from(record)
+        } else if lock(&self.recent).is_first(slot.place()) {
+            file.read_once(slot.offset(), len)?
+        } else {
+            file.read_again(slot.offset(), len)?
         };
         if record.len() != len {
             return Ok(None);

@@ -166,6 +166,10 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Up to `len` bytes from `offset`; fewer only where the file ends. For large pieces that nobody is
     /// expected to read again soon: where the disk can, they go past its cache.
     fn read_once(&self, offset: u64, len: usize) -> Result<Bytes, DiskError> {
+        self.read_again(offset, len)
+    }
+    /// The same for large pieces that are read again and again: the disk's cache keeps them.
+    fn read_again(&self, offset: u64, len: usize) -> Result<Bytes, DiskError> {
         let mut bytes = vec![0; len];
         let read = self.read_at(offset, &mut bytes)?;
         bytes.truncate(read);
