@@ -33,11 +33,18 @@ pub fn large(program: &Program, scale: &Scale) -> Result<Vec<Figure>> {
     let read_limit = megabytes / limits::hash(&source)?.as_secs_f64();
     let blocks = node.folder.join("blocks");
     let disk_before = limits::hash_from_disk(&blocks)? / MB;
-    let begun = Instant::now();
-    program.run_unheard(&node.folder, &["cat", root.trim()])?;
-    let read = per_s(begun);
+    let read_back = || {
+        let begun = Instant::now();
+        program.run_unheard(&node.folder, &["cat", root.trim()])?;
+        anyhow::Ok(per_s(begun))
+    };
+    let from_disk = read_back()?;
     // Disks of rented machines are slowed down after a burst; the better of two counts.
     let disk_limit = disk_before.max(limits::hash_from_disk(&blocks)? / MB);
+    // What is read a second time goes through the page cache, and is in it the third time, as the file of the limit
+    // is.
+    read_back()?;
+    let read = read_back()?;
     Ok(vec![
         Figure {
             name: "import_large".into(),
@@ -53,10 +60,10 @@ pub fn large(program: &Program, scale: &Scale) -> Result<Vec<Figure>> {
             limit: Some(read_limit),
             goals: vec![Goal::Ratio(0.5)],
         },
-        // The bytes were written past the page cache, and so they come from the disk.
+        // For the first time: the bytes were written past the page cache, and so they come from the disk.
         Figure {
             name: "read_back_disk".into(),
-            value: read,
+            value: from_disk,
             unit: "MB/s",
             limit: Some(disk_limit),
             goals: vec![Goal::Ratio(0.5)],
