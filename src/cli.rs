@@ -4,7 +4,9 @@
 //! what comes back; [`client`] reaches the node; a file per group of verbs does the rest.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -66,16 +68,21 @@ pub fn main(run_node: impl FnOnce(&Globals, NodeCommand) -> VerbResult) -> ExitC
         Command::Client(command) => {
             let mut globals = cli.globals;
             globals.api = globals.api.or_else(|| std::env::var(API_VARIABLE).ok());
+            let file = std::io::stdout().as_fd().try_clone_to_owned().map(File::from);
             let stdout = BufWriter::with_capacity(STDOUT_LEN_BYTES, std::io::stdout());
-            run_client(&globals, command, stdout)
+            let output = Output::new(stdout, globals.output).with_file(file.ok());
+            run_client(&globals, command, output)
         }
     };
     finish(result, format)
 }
 
-/// Runs a verb that talks to a running node, or to nobody, with data going to `out`.
-pub fn run_client<W: Write>(globals: &Globals, command: ClientCommand, out: W) -> VerbResult {
-    let mut output = Output::new(out, globals.output);
+/// Runs a verb that talks to a running node, or to nobody.
+pub fn run_client<W: Write>(
+    globals: &Globals,
+    command: ClientCommand,
+    mut output: Output<W>,
+) -> VerbResult {
     match command {
         ClientCommand::Config(command) => return local::config(globals, &mut output, &command),
         ClientCommand::Version => return local::version(&mut output),

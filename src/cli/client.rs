@@ -192,14 +192,14 @@ impl Client {
 
     /// A file's bytes.
     pub async fn cat(&self, path: &str, range: ByteRange) -> Result<Download, CliError> {
-        let mut query = Vec::new();
-        if range.offset > 0 {
-            query.push(("offset", range.offset));
-        }
-        if let Some(length) = range.length {
-            query.push(("length", length));
-        }
-        self.download(&format!("/cat/{}", content_path(path)), &query).await
+        self.answered(self.catting(path, range)).await
+    }
+
+    fn catting(&self, path: &str, range: ByteRange) -> RequestBuilder {
+        let offset = (range.offset > 0).then_some(("offset", range.offset));
+        let length = range.length.map(|length| ("length", length));
+        let query: Vec<_> = offset.into_iter().chain(length).collect();
+        self.request(Method::GET, &format!("/cat/{}", content_path(path))).query(&query)
     }
 
     /// Everything at and below a path, as TAR, below the name `root` or, without one, below `.`.
@@ -209,8 +209,11 @@ impl Client {
     }
 
     async fn download(&self, path: &str, query: &impl Serialize) -> Result<Download, CliError> {
+        self.answered(self.request(Method::GET, path).query(query)).await
+    }
+
+    async fn answered(&self, request: RequestBuilder) -> Result<Download, CliError> {
         let request_id = request_id()?;
-        let request = self.request(Method::GET, path).query(query);
         let request = request.header(wire::REQUEST_ID_HEADER, &request_id);
         let response = match request.send().await {
             Ok(response) => self.checked(response).await?,
@@ -310,6 +313,11 @@ pub struct Download {
 }
 
 impl Download {
+    /// Whether the node has written all of it to the output that was handed over.
+    fn is_written(&self) -> bool {
+        self.response.headers().contains_key(wire::WRITTEN_HEADER)
+    }
+
     /// How many bytes come, if the node has said so.
     pub fn len_bytes(&self) -> Option<u64> {
         self.response.content_length()

@@ -4,6 +4,7 @@
 //! command names. Tables are laid out a page at a time, so that a million rows need no more memory than
 //! a thousand.
 
+use std::fs::File;
 use std::io::{self, Write};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
@@ -147,12 +148,26 @@ pub fn display_time(unix_ms: u64) -> String {
 pub struct Output<W: Write> {
     out: W,
     format: Format,
+    /// The same place, open.
+    file: Option<File>,
 }
 
 impl<W: Write> Output<W> {
     /// Prints to `out`.
     pub fn new(out: W, format: Format) -> Self {
-        Self { out, format }
+        Self { out, format, file: None }
+    }
+
+    /// With another handle to where `out` leads, if there is one.
+    #[must_use]
+    pub fn with_file(self, file: Option<File>) -> Self {
+        Self { file, ..self }
+    }
+
+    /// Where it goes, open, for somebody else to write there; what was printed before is there.
+    pub fn file(&mut self) -> io::Result<Option<&File>> {
+        self.out.flush()?;
+        Ok(self.file.as_ref())
     }
 
     /// The chosen format.

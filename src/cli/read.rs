@@ -46,8 +46,14 @@ fn name_and_target(row: &serde_json::Value) -> String {
 /// Runs `cat`.
 pub async fn cat<W: Write>(session: &mut Session<W>, args: CatArgs) -> VerbResult {
     let range = ByteRange { offset: args.offset, length: args.length };
-    let file = session.client.cat(&args.path, range).await?;
-    download::print(session, file).await
+    let bytes = match session.out.file()? {
+        Some(output) => session.client.cat_into(&args.path, range, output).await?,
+        None => Some(session.client.cat(&args.path, range).await?),
+    };
+    match bytes {
+        Some(bytes) => download::print(session, bytes).await,
+        None => Ok(Done::Fully),
+    }
 }
 
 /// Runs `ls`.

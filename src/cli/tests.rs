@@ -59,7 +59,7 @@ fn run_words<'a>(words: impl Iterator<Item = &'a str>) -> (String, VerbResult) {
     let cli = Cli::try_parse_from(words).unwrap();
     let Command::Client(command) = cli.command else { panic!("a client command") };
     let mut printed = Vec::new();
-    let result = run_client(&cli.globals, command, &mut printed);
+    let result = run_client(&cli.globals, command, Output::new(&mut printed, cli.globals.output));
     (String::from_utf8(printed).unwrap(), result)
 }
 

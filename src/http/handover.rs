@@ -1,4 +1,4 @@
-//! Large files of a client on this machine: it hands them over open, and the node reads them itself.
+//! Large files of a client on this machine: it hands them over open, and the node reads or writes them itself.
 //!
 //! Sending a file over the API copies each of its bytes four times more than hashing and storing it needs.
 //! So a client asks for an *offer* (`POST /handover`): the path of a unix socket in the node's folder and a
@@ -8,7 +8,8 @@
 //! endian) together with the open file, and hears what became of it: an [`Outcome`]. A client that can't
 //! connect, because the node is another machine's or another user's, sends its bytes as ever: the ticket
 //! proves that both ends of the socket are those of the API, and being able to open a file proves that the
-//! client may read it. Nor does a client connect to whatever an answer names: see [`take_up`].
+//! client may read it. In the other direction a client hands over its output with a `cat`, and the answer says
+//! how much the node has written there. Nor does a client connect to whatever an answer names: see [`take_up`].
 
 use std::collections::VecDeque;
 use std::fs::{self, Permissions};
@@ -28,9 +29,11 @@ use super::connections::CONNECTIONS_MAX;
 use super::wire::HandoverOffer;
 
 mod files;
+mod output;
 mod visit;
 
 pub use files::{HandedFiles, Outcome, give};
+pub use output::{lend, never_waits};
 pub use visit::take_up;
 
 /// The socket's name in the node's folder.

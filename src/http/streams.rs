@@ -16,6 +16,7 @@ use ipfs_kit_core::ops::{ContentStat, PathRequest};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use super::handover::HandedFiles;
 use super::pipe::{PipeSender, pipe};
 use super::range::{self, Range};
 use super::server::{Api, failure_response, usage};
@@ -32,8 +33,7 @@ pub(super) async fn add(
     body: Body,
 ) -> Response {
     // First, so that a client which is refused hears that nobody takes its files.
-    let ticket = headers.get(wire::TICKET_HEADER).and_then(|ticket| ticket.to_str().ok());
-    let handed = ticket.and_then(|ticket| api.handovers.take(ticket));
+    let handed = handed(&api, &headers);
     let options = match Query::<AddOptions>::try_from_uri(&uri) {
         Ok(Query(options)) => options,
         Err(error) => {
@@ -48,6 +48,12 @@ pub(super) async fn add(
         };
         api.node.add(source, options, events)
     })
+}
+
+/// What the client hands over for its request.
+fn handed(api: &Api, headers: &HeaderMap) -> Option<HandedFiles> {
+    let ticket = headers.get(wire::TICKET_HEADER).and_then(|ticket| ticket.to_str().ok());
+    ticket.and_then(|ticket| api.handovers.take(ticket))
 }
 
 /// A single file whose length nobody knows before its end.
@@ -69,18 +75,32 @@ pub(super) struct RangeQuery {
     length: Option<u64>,
 }
 
-/// `GET /cat/PATH`: a file's bytes, or the range that the header or the query asks for.
+/// `GET /cat/PATH`: a file's bytes, or the range that the header or the query asks for. They go to the output
+/// that the client has handed over, if it has.
 pub(super) async fn cat(
     State(api): State<Api>,
     Path(path): Path<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
+    let output = handed(&api, &headers);
     let (file, range, partial) = match open_range(&api, path, &uri, &headers).await {
         Ok(opened) => opened,
         Err(failure) => return failure_response(&failure),
     };
     let OpenFile { cid, size_bytes, mut bytes } = file;
+    if let Some(output) = output {
+        return match output.fill(bytes).await {
+            Ok(written) => {
+                let headers = [
+                    (wire::CID_HEADER, cid.to_string()),
+                    (wire::WRITTEN_HEADER, written.to_string()),
+                ];
+                headers.into_response()
+            }
+            Err(failure) => failure_response(&failure),
+        };
+    }
     // The first chunk decides between an error with a status code and a stream.
     let first = match bytes.next().await {
         Some(Err(failure)) => return failure_response(&failure),

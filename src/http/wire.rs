@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 pub const PREFIX: &str = "/api/v1";
 /// Names a request, so that its failure can be asked for when a stream broke off.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
-/// Names the ticket under which files are handed over for an upload.
+/// Names the ticket under which files are handed over for an upload, or the output of a `cat`.
 pub const TICKET_HEADER: &str = "x-ipfs-kit-ticket";
+/// Says how many bytes went to an output that was handed over; the answer has none then.
+pub const WRITTEN_HEADER: &str = "x-ipfs-kit-written";
 /// The CID of what is sent.
 pub const CID_HEADER: &str = "x-ipfs-kit-cid";
 /// Media type of a stream of JSON lines.

@@ -1,14 +1,15 @@
-//! Trees whose large files are handed over open, where the node is on this machine and lets us.
+//! Trees whose large files are handed over open, and outputs, where the node is on this machine and lets us.
 
+use std::fs::File;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 
-use ipfs_kit_actors::api::{AddEvent, AddOptions, Added};
+use ipfs_kit_actors::api::{AddEvent, AddOptions, Added, ByteRange};
 use reqwest::Method;
 
-use super::{Client, odd_answer};
+use super::{Client, Download, odd_answer};
 use crate::cli::error::CliError;
 use crate::cli::walk::Walk;
 use crate::http::handover;
@@ -51,6 +52,28 @@ impl Client {
             walk.write_tar_handing(connection.as_ref(), writer, &mut on_bytes).map(drop)
         };
         Ok(self.upload(request, produce, on_event, end).await?.0)
+    }
+
+    /// Reads a file, as [`Client::cat`] does, into an output that the node is handed if it can be: then it is
+    /// written there, and nothing is left to do.
+    pub async fn cat_into(
+        &self,
+        path: &str,
+        range: ByteRange,
+        output: &File,
+    ) -> Result<Option<Download>, CliError> {
+        let mut request = self.catting(path, range);
+        let mut lent = None;
+        if handover::never_waits(output).unwrap_or(false)
+            && let Some(Handing { connection, end, ticket }) = self.handing().await
+            && handover::lend(&connection, output).is_ok()
+        {
+            request = request.header(wire::TICKET_HEADER, ticket);
+            lent = Some(end);
+        }
+        let download = self.answered(request).await?;
+        let is_done = lent.is_some() && download.is_written();
+        Ok((!is_done).then_some(download))
     }
 
     /// What stands in the way only means that bytes are sent: if the node itself can't be reached, that

@@ -40,6 +40,18 @@ pub enum Outcome {
 /// # Errors
 /// The node is gone, or has ended the import.
 pub fn give(mut to: &UnixStream, file: &File, size_bytes: u64) -> io::Result<Outcome> {
+    send(to, file, size_bytes)?;
+    let mut outcome = [0];
+    to.read_exact(&mut outcome)?;
+    match outcome {
+        [0] => Ok(Outcome::Taken),
+        [1] => Ok(Outcome::Shorter),
+        [2] => Ok(Outcome::Refused),
+        _ => Err(io::Error::other("the node speaks another language")),
+    }
+}
+
+pub(super) fn send(to: &UnixStream, file: &File, size_bytes: u64) -> io::Result<()> {
     let files = [file.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut rights = SendAncillaryBuffer::new(&mut space);
@@ -49,14 +61,7 @@ pub fn give(mut to: &UnixStream, file: &File, size_bytes: u64) -> io::Result<Out
     let size = size_bytes.to_le_bytes();
     // A message that short goes whole.
     sendmsg(to, &[IoSlice::new(&size)], &mut rights, SendFlags::NOSIGNAL)?;
-    let mut outcome = [0];
-    to.read_exact(&mut outcome)?;
-    match outcome {
-        [0] => Ok(Outcome::Taken),
-        [1] => Ok(Outcome::Shorter),
-        [2] => Ok(Outcome::Refused),
-        _ => Err(io::Error::other("the node speaks another language")),
-    }
+    Ok(())
 }
 
 /// Where an import takes the files from that were handed over for it, in their order.
@@ -79,6 +84,9 @@ impl HandedFiles {
     /// The client is gone, or has sent something else. Nothing was read.
     pub fn next_file(&mut self) -> io::Result<HandedFile<'_>> {
         let (file, size_bytes) = self.receive()?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("what was handed over is no file"));
+        }
         let (ahead, bytes) = pipe();
         let (verdict, heard) = sync_channel(1);
         self.runtime.spawn_blocking(move || {
@@ -89,7 +97,8 @@ impl HandedFiles {
         Ok(HandedFile { bytes, heard, left_bytes: size_bytes, is_shorter: false, from })
     }
 
-    fn receive(&self) -> io::Result<(File, u64)> {
+    /// What is handed over next, whatever it is.
+    pub(super) fn receive(&self) -> io::Result<(File, u64)> {
         self.connection.set_read_timeout(Some(PATIENCE))?;
         let mut size = [0; 8];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -105,9 +114,6 @@ impl HandedFiles {
         }
         let file = files.pop().filter(|_| received.bytes == size.len());
         let file = File::from(file.ok_or_else(|| io::Error::other("no file was handed over"))?);
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("what was handed over is no file"));
-        }
         Ok((file, u64::from_le_bytes(size)))
     }
 }

@@ -19,8 +19,8 @@ use super::*;
 use crate::cli::args::{Cli, Command, Globals};
 use crate::cli::client::Target;
 use crate::cli::error::Halt;
-use crate::cli::run_client;
 use crate::cli::walk::Hidden;
+use crate::cli::{Output, run_client};
 use crate::config::ApiAddress;
 use crate::http::fake::{self, Item, Served};
 use crate::http::folder::{self, ApiToken};
@@ -59,6 +59,66 @@ async fn a_large_file_changes_hands_open_or_else_its_bytes_are_sent() {
     assert_eq!(add().await, 1, "it goes in one step");
     std::fs::remove_file(served.folder.path().join("handover.sock")).unwrap();
     assert!(add().await > 1, "its bytes go piece by piece");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_written_by_the_node_or_else_its_bytes_are_sent() {
+    let served = fake::serve().await;
+    let client = client(&served);
+    let content: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
+    served.node.put("a", Item::File(content.clone()));
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("out");
+    std::fs::write(&path, "before ").unwrap();
+    let output = File::options().append(true).open(&path).unwrap();
+    let whole = ByteRange::default();
+    assert!(client.cat_into("a", whole, &output).await.unwrap().is_none(), "nothing is sent");
+    let part = ByteRange { offset: 1, length: Some(2) };
+    assert!(client.cat_into("a", part, &output).await.unwrap().is_none());
+    let written = std::fs::read(&path).unwrap();
+    assert!(written == [b"before ", &*content, &content[1..3]].concat());
+
+    // What its reader may hold up is not the node's to write to, nor a terminal.
+    let (_reader, pipe) = std::io::pipe().unwrap();
+    let pipe = File::from(std::os::fd::OwnedFd::from(pipe));
+    assert!(client.cat_into("a", whole, &pipe).await.unwrap().is_some());
+    std::fs::remove_file(served.folder.path().join("handover.sock")).unwrap();
+    let mut sent = client.cat_into("a", whole, &output).await.unwrap().expect("bytes");
+    let mut bytes = Vec::new();
+    while let Some(chunk) = sent.next().await.unwrap() {
+        bytes.extend_from_slice(&chunk);
+    }
+    assert!(bytes == content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_off_on_the_way_to_an_output_is_no_success() {
+    let served = fake::serve().await;
+    let client = client(&served);
+    served.node.put("a", Item::File(vec![1; 10_000]));
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("out");
+    let output = File::create(&path).unwrap();
+    *served.node.cat_fails_after.lock().unwrap() = Some(2500);
+    let broken = client.cat_into("a", ByteRange::default(), &output).await;
+    assert!(broken.unwrap_err().render(Default::default()).contains("E_NOT_FOUND"));
+    assert!(std::fs::read(&path).unwrap() == [1; 2500]);
+    *served.node.cat_fails_after.lock().unwrap() = None;
+    let for_reading = File::open(&path).unwrap();
+    let broken = client.cat_into("a", ByteRange::default(), &for_reading).await;
+    let error = broken.unwrap_err().render(Default::default());
+    assert!(error.contains("the output can't be written to") && error.contains("E_IO"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_says_that_an_output_is_written_but_whom_it_was_lent() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = async || ([(wire::WRITTEN_HEADER, "7")], "content");
+    let address = serve(folder.path(), Router::new().route("/cat/{*path}", get(cat))).await;
+    let output = tempfile::tempfile().unwrap();
+    let client = client_of(folder.path(), address);
+    let sent = client.cat_into("a", ByteRange::default(), &output).await.unwrap();
+    assert_eq!(sent.expect("bytes").next().await.unwrap().unwrap(), "content");
 }
 
 /// Serves this as the API of a node whose token lies in `folder`.
@@ -177,7 +237,11 @@ fn a_node_that_says_nothing_does_not_outlast_the_timeout() {
         let add = ["ipfs-kit", "--timeout", "1s", "--folder", &at, "add", file.to_str().unwrap()];
         let cli = Cli::try_parse_from(add).unwrap();
         let Command::Client(command) = cli.command else { panic!("a client command") };
-        let _ = ended.send(run_client(&cli.globals, command, std::io::sink()));
+        let _ = ended.send(run_client(
+            &cli.globals,
+            command,
+            Output::new(std::io::sink(), cli.globals.output),
+        ));
     });
     let Err(Halt::Failed(error)) = heard.recv_timeout(PATIENCE).expect("it ends") else {
         panic!("nobody has answered")
