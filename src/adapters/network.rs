@@ -116,7 +116,9 @@ impl Shared {
             let pending = self.pending.write().unwrap_or_else(PoisonError::into_inner).take();
             match pending {
                 Some(registry) => {
-                    if let Err(reason) = handle.set_registry(entries_of(&registry)).await {
+                    let members = entries_of(&registry);
+                    let registry = net::Registry { members, ..net::Registry::default() };
+                    if let Err(reason) = handle.set_registry(registry).await {
                         tracing::error!(%reason, "the registry was not taken");
                     }
                 }
