@@ -1,0 +1,40 @@
+//! A node that its cluster has removed ends, whether it runs at that moment or starts later.
+
+use std::path::Path;
+
+use super::harness::{Node, Place, up_ends};
+
+const WHY: &str = "this node was removed from its cluster";
+
+/// Whether some file of a folder's block store has these bytes.
+fn stores(folder: &Path, content: &str) -> bool {
+    let files = std::fs::read_dir(folder.join("blocks")).unwrap();
+    let mut files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
+    files.any(|path| {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.windows(content.len()).any(|window| window == content.as_bytes())
+    })
+}
+
+#[tokio::test]
+async fn a_removed_node_ends_whether_it_was_running_or_not() {
+    let place = Place::new();
+    let master = place.master("m").await;
+    let running = place.worker("running", &master).await;
+    let asleep = place.worker("asleep", &master).await;
+    asleep.works("stays where it is").await;
+    let folder = asleep.stopped().await;
+    for name in ["running", "asleep"] {
+        master.says(&["node", "rm", name, "--yes"]).await;
+    }
+    let (status, log) = running.ended().await;
+    assert_eq!(status.code(), Some(8), "{log}");
+    assert!(log.contains(WHY) && log.contains("E_IDENTITY"), "{log}");
+    up_ends(&folder, &[]).await.refused(8, "E_IDENTITY", &[WHY, "node ls"]);
+    // Masters that start later know it too.
+    let master = Node::up(&master.stopped().await, &[]).await;
+    up_ends(&folder, &[]).await.refused(8, "E_IDENTITY", &[WHY]);
+    assert!(stores(&folder, "stays where it is"), "its blocks were not touched");
+    master.works("after").await;
+    master.stop().await;
+}
