@@ -38,3 +38,22 @@ async fn a_removed_node_ends_whether_it_was_running_or_not() {
     master.works("after").await;
     master.stop().await;
 }
+
+#[tokio::test]
+async fn a_master_that_was_removed_while_it_was_down_ends_at_its_next_start() {
+    let place = Place::new();
+    let first = place.master("m1").await;
+    let second = place.member("m2", &first, "master").await;
+    let third = place.member("m3", &first, "master").await;
+    first.until(&["node", "ls"], |list| voters(list) == 3).await;
+    let folder = third.stopped().await;
+    first.says(&["node", "rm", "m3", "--yes"]).await;
+    up_ends(&folder, &[]).await.refused(8, "E_IDENTITY", &[WHY]);
+    first.until(&["node", "ls"], |list| voters(list) == 2).await;
+    second.works("after").await;
+}
+
+fn voters(list: &serde_json::Value) -> usize {
+    let nodes = list.as_array().into_iter().flatten();
+    nodes.filter(|node| node["raft"] == "voter").count()
+}
