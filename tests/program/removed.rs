@@ -53,6 +53,18 @@ async fn a_master_that_was_removed_while_it_was_down_ends_at_its_next_start() {
     second.works("after").await;
 }
 
+#[tokio::test]
+async fn a_node_that_leaves_ends_once_it_is_taken_out() {
+    let place = Place::new();
+    let master = place.master("m").await;
+    let leaver = place.worker("w", &master).await;
+    master.says(&["node", "leave", "w", "--yes"]).await;
+    let (status, log) = leaver.ended().await;
+    assert_eq!(status.code(), Some(8), "{log}");
+    assert!(log.contains(WHY), "{log}");
+    master.until(&["node", "ls"], |list| list.as_array().is_some_and(|l| l.len() == 1)).await;
+}
+
 fn voters(list: &serde_json::Value) -> usize {
     let nodes = list.as_array().into_iter().flatten();
     nodes.filter(|node| node["raft"] == "voter").count()
