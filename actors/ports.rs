@@ -3,6 +3,7 @@
 //! The program implements these over libp2p, files and the operating system; the simulations over
 //! virtual time and a seeded network. One contract suite runs against both.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,9 @@ pub struct Registry {
     pub me: Option<NodeId>,
     /// The members, in order.
     pub peers: Vec<PeerEntry>,
+    /// Identities that were removed for good, as far as this node knows; only masters do. Who of them dials
+    /// is told so, unless it is among the members.
+    pub removed: BTreeSet<PeerKey>,
 }
 
 /// One member as the network needs to know it.
@@ -201,6 +205,12 @@ pub enum Inbound {
         by: String,
         /// Its words.
         reason: String,
+    },
+    /// A member refuses this node because the cluster has removed it. Whether it is to be believed is not
+    /// judged yet.
+    Removed {
+        /// Which member says so; its identity is proven.
+        by: NodeId,
     },
     /// A peer was refused, or refused us: another cluster, version or identity. For operators.
     Mismatch {

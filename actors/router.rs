@@ -16,7 +16,9 @@ use ipfs_kit_core::rights::{self, authorise};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::admission::Admissions;
-use crate::cluster_manager::monitoring::{GoodbyeCame, HeartbeatCame, IdentityTaken, Monitoring};
+use crate::cluster_manager::monitoring::{
+    GoodbyeCame, HeartbeatCame, IdentityTaken, Monitoring, Removed,
+};
 use crate::cluster_manager::state_sync::{DeltaHeard, ServeFeed, StateSync};
 use crate::consensus::{ConsensusHandle, ProposeError, StatePart};
 use crate::events::{BeaconHeard, ConnectionChanged};
@@ -113,9 +115,23 @@ impl Router {
                     tracing::debug!(%reason, "monitoring did not hear of a refusal");
                 }
             }
+            Inbound::Removed { by } => self.removed(by),
             Inbound::Mismatch { peer, reason } => {
                 tracing::warn!(%peer, %reason, "a peer was turned away");
             }
+        }
+    }
+
+    /// What is not heard now is said again at the next dial.
+    fn removed(&self, by: NodeId) {
+        let role = self.view.read(|view| view.members().get(&by).map(|m| m.spec.role));
+        if !role.is_some_and(rights::may_expel) {
+            tracing::warn!(%by, "not believed: who is no master says that this node was removed");
+            return;
+        }
+        tracing::warn!(%by, "a master says that this node was removed from the cluster");
+        if let Err(reason) = self.monitoring.tell(Removed) {
+            tracing::debug!(%reason, "monitoring did not hear of the removal");
         }
     }
 

@@ -154,6 +154,11 @@ pub struct ReportByHeartbeat {
 #[rtype(result = "()")]
 pub struct IdentityTaken;
 
+/// A master refuses this node because the cluster has removed it.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct Removed;
+
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Answered {
@@ -463,6 +468,14 @@ impl Handler<IdentityTaken> for Monitoring {
             let addrs = self.deps.view.read(known).unwrap_or_default();
             (self.deps.expelled)(Expelled::IdentityInUse { addrs });
         }
+    }
+}
+
+impl Handler<Removed> for Monitoring {
+    type Result = ();
+
+    fn handle(&mut self, _: Removed, _: &mut Ctx<Self>) {
+        (self.deps.expelled)(Expelled::NotAMember);
     }
 }
 

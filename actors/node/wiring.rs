@@ -11,7 +11,7 @@ use ipfs_kit_core::cache::Stats;
 use ipfs_kit_core::follow::{Scope, View};
 use ipfs_kit_core::id::{Incarnation, NodeId};
 use ipfs_kit_core::member::Role;
-use ipfs_kit_core::{failure, pin_tracker};
+use ipfs_kit_core::{failure, limits, pin_tracker};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -265,7 +265,7 @@ impl ClusterPart {
             beacon: Duration::from_millis(timing.beacon_ms),
             journal: stores.journal.clone(),
             membership: membership.clone(),
-            listeners: Shared::new(listeners(refs, view, &peers, node)),
+            listeners: Shared::new(listeners(refs, view, &handle, &peers, node)),
             arrivals: arrivals.clone(),
             leader_hint: leader_hint.clone(),
             inbox: inbox.clone(),
@@ -383,7 +383,7 @@ impl ClusterPart {
         let swarm = ChildSpec::task("swarm", move |ctx| {
             let (network, peers, slot) =
                 (Arc::clone(&network), Arc::clone(&peers), Rc::clone(&slot));
-            let (view, spec) = (view.clone(), spec.clone());
+            let (view, spec, consensus) = (view.clone(), spec.clone(), consensus.clone());
             let frames = frame_sink(&consensus);
             async move {
                 peers.hand_frames_to(frames);
@@ -392,7 +392,7 @@ impl ClusterPart {
                     spec.write(|spec| spec.addrs = peers.listening());
                 }
                 *slot.borrow_mut() = Some(run.inbound);
-                peers.set_registry(view.read(|view| registry_of(view, node)));
+                peers.set_registry(registry_of(&view, &consensus, node));
                 ctx.ready();
                 tokio::select! {
                     biased;
@@ -562,16 +562,17 @@ fn raft_spec(deps: &consensus::Deps) -> ChildSpec {
 fn listeners(
     refs: &Refs,
     view: &SharedView,
+    consensus: &ConsensusHandle,
     peers: &Arc<dyn Peers>,
     node: NodeId,
 ) -> Vec<Arc<dyn Fn(ViewMoved) + Send + Sync>> {
     let told: Shared<Option<Registry>> = Shared::new(None);
-    let (view, peers) = (view.clone(), Arc::clone(peers));
+    let (view, consensus, peers) = (view.clone(), consensus.clone(), Arc::clone(peers));
     let registry = move |moved: ViewMoved| {
         if !concerns_members(&moved) {
             return;
         }
-        let registry = view.read(|view| registry_of(view, node));
+        let registry = registry_of(&view, &consensus, node);
         if told.write(|told| told.replace(registry.clone())) != Some(registry.clone()) {
             peers.set_registry(registry);
         }
@@ -669,11 +670,16 @@ fn on_leadership(refs: &Refs) -> Arc<dyn Fn(LeadershipChanged) -> bool + Send + 
     })
 }
 
+/// Everybody whom this node may talk to, and who was removed.
+fn registry_of(view: &SharedView, consensus: &ConsensusHandle, me: NodeId) -> Registry {
+    let removed = consensus.state.read(|state| state.removed_last(limits::REMOVED_KNOWN_MAX));
+    Registry { me: Some(me), peers: view.read(|view| peers_of(view, me)), removed }
+}
+
 /// Everybody whom this node may talk to. Masters stay connected to all masters, others to the masters.
-fn registry_of(view: &View, me: NodeId) -> Registry {
+fn peers_of(view: &View, me: NodeId) -> Vec<PeerEntry> {
     let own_role = view.members().get(&me).map(|member| member.spec.role);
-    let peers = view
-        .members()
+    view.members()
         .values()
         .filter(|member| member.id != me)
         .map(|member| {
@@ -691,6 +697,5 @@ fn registry_of(view: &View, me: NodeId) -> Registry {
                 keep,
             }
         })
-        .collect();
-    Registry { me: Some(me), peers }
+        .collect()
 }

@@ -8,6 +8,7 @@ use ipfs_kit_core::ops::{NodeRequest, NodeRm, TokenCreate, TokenCreateRequest};
 use ipfs_kit_simulations::checkers::at_rest;
 use ipfs_kit_simulations::cluster::Cluster;
 use ipfs_kit_simulations::cluster::node::Handle;
+use ipfs_kit_simulations::faults::{Cut, Fault};
 use ipfs_kit_simulations::runner::play_scene;
 use ipfs_kit_simulations::scenarios::{LEECHER, client, peace, story};
 use ipfs_kit_simulations::stage::{Broken, Stage};
@@ -74,9 +75,18 @@ fn pitfall_13_a_removed_master_that_runs_on_disturbs_nobody() {
         let victim = (0..3).map(HostId).find(|host| *host != at).expect("there are three");
         let node = stage.cluster.borrow().machine(victim).node().expect("it has joined");
         let before = term(stage);
+        stage.apply(&Fault::Partition { side: vec![victim], cut: Cut::Both });
         let request = NodeRequest { node: node.to_string() };
         stage.during(handle.operate::<NodeRm>(request)).await?.expect("two are a majority");
-        // It has learnt of nothing if its connections were cut first, and campaigns.
+        // It has learnt of nothing, and campaigns; then a master tells it.
+        stage.pass(A_WHILE_MS).await?;
+        stage.apply(&Fault::Heal);
+        stage
+            .until("the end of the removed master", END_MS, |cluster| match cluster.ended() {
+                [(host, why), ..] if *host == victim && why.contains("removed") => Ok(()),
+                ended => Err(format!("{ended:?}")),
+            })
+            .await?;
         stage.pass(A_WHILE_MS).await?;
         assert_eq!((leader(stage).0, term(stage)), (at, before));
         assert!(!knows(&stage.cluster.borrow(), node));

@@ -116,7 +116,7 @@ impl Shared {
             let pending = self.pending.write().unwrap_or_else(PoisonError::into_inner).take();
             match pending {
                 Some(registry) => {
-                    if let Err(reason) = handle.set_registry(entries_of(&registry)).await {
+                    if let Err(reason) = handle.set_registry(registry_of(&registry)).await {
                         tracing::error!(%reason, "the registry was not taken");
                     }
                 }
@@ -146,21 +146,13 @@ impl Shared {
                 .map(|node| Inbound::Disconnected { node, reason: reason.to_string() }),
             net::Event::HelloRefused { peer, addr, by, error } => {
                 let addr = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
-                let taken = matches!(
-                    error,
-                    net::HelloError::StaleIncarnation { .. }
-                        | net::HelloError::IdentityInUse { .. }
-                );
-                if taken && by == net::RefusedBy::Them {
-                    let reason = error.to_string();
-                    return Some(Inbound::IdentityTaken { by: format!("{peer}{addr}"), reason });
-                }
-                let by = match by {
-                    net::RefusedBy::Us => "this node refused it",
-                    net::RefusedBy::Them => "it refused this node",
-                };
-                let reason = format!("{by}: {error}");
-                Some(Inbound::Mismatch { peer: format!("{peer}{addr}"), reason })
+                Some(match by {
+                    net::RefusedBy::Us => {
+                        let reason = format!("this node refused it: {error}");
+                        Inbound::Mismatch { peer: format!("{peer}{addr}"), reason }
+                    }
+                    net::RefusedBy::Them => self.refused_by(peer, &addr, &error),
+                })
             }
             net::Event::DialFailed { peer, failures, errors } => {
                 let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -209,6 +201,22 @@ impl Shared {
         }
     }
 
+    /// What it means that a peer has refused this node.
+    fn refused_by(&self, peer: net::PeerKey, addr: &str, error: &net::HelloError) -> Inbound {
+        let name = format!("{peer}{addr}");
+        match (error, self.node_of(&peer)) {
+            (
+                net::HelloError::StaleIncarnation { .. } | net::HelloError::IdentityInUse { .. },
+                _,
+            ) => Inbound::IdentityTaken { by: name, reason: error.to_string() },
+            (net::HelloError::Removed, Some(by)) => Inbound::Removed { by },
+            _ => {
+                let reason = format!("it refused this node: {error}");
+                Inbound::Mismatch { peer: name, reason }
+            }
+        }
+    }
+
     /// Frames go where Raft runs, past the router. Before that is known, and from who is no member, they are
     /// lost, as any frame may be.
     fn take_frame(&self, from: net::PeerKey, frame: Bytes) {
@@ -242,7 +250,7 @@ impl Shared {
     }
 }
 
-fn entries_of(registry: &Registry) -> BTreeMap<net::PeerKey, net::PeerEntry> {
+fn registry_of(registry: &Registry) -> net::Registry {
     let entry = |peer: &ipfs_kit_actors::ports::PeerEntry| {
         // An address that can't be read is skipped; the member says so itself when it registers one.
         let addrs = peer.addrs.iter().filter_map(|addr| addr.parse().ok()).collect();
@@ -252,7 +260,11 @@ fn entries_of(registry: &Registry) -> BTreeMap<net::PeerKey, net::PeerEntry> {
         };
         net::PeerEntry { addrs, rights: rights_of(peer.role, peer.raft), link }
     };
-    registry.peers.iter().map(|peer| (net::PeerKey::from(peer.key.0), entry(peer))).collect()
+    let members = registry.peers.iter();
+    net::Registry {
+        members: members.map(|peer| (net::PeerKey::from(peer.key.0), entry(peer))).collect(),
+        removed: registry.removed.iter().map(|key| net::PeerKey::from(key.0)).collect(),
+    }
 }
 
 fn rights_of(role: Role, raft: RaftStanding) -> net::Rights {

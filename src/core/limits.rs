@@ -33,6 +33,8 @@ pub const FEED_RING_DELTAS_MAX: usize = 65_536;
 
 /// Most members, of all roles.
 pub const MEMBERS_MAX: usize = 4096;
+/// Most removed identities that a master knows by sight; the others are strangers to it.
+pub const REMOVED_KNOWN_MAX: usize = 4096;
 /// Most masters: more voters make every commit slower and nothing safer.
 pub const MASTERS_MAX: usize = 7;
 /// Most addresses of one member.

@@ -82,6 +82,12 @@ pub fn may_author(role: Role, topic: Topic) -> bool {
     }
 }
 
+/// Whether a member is believed when it says that the cluster has removed this node, which ends it: only
+/// masters know who was removed.
+pub fn may_expel(role: Role) -> bool {
+    role == Role::Master
+}
+
 /// Whether a member may have its request acted on, as far as its identity and role go. Bounds and whether
 /// it can be done now are judged by whoever does it.
 pub fn authorise(from: NodeId, role: Role, request: &Request) -> Result<(), Refusal> {

@@ -106,6 +106,13 @@ impl ClusterState {
         self.hash
     }
 
+    /// Identities that were removed, which is for good: at most so many, those with the highest numbers.
+    pub fn removed_last(&self, max: usize) -> BTreeSet<PeerKey> {
+        let mut removed: Vec<_> = self.removed.iter().map(|(key, node)| (*node, *key)).collect();
+        removed.sort_unstable();
+        removed.into_iter().rev().take(max).map(|(_, key)| key).collect()
+    }
+
     /// All members by number.
     pub fn members(&self) -> &BTreeMap<NodeId, Member> {
         &self.members

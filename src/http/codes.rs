@@ -126,7 +126,11 @@ pub static CODES: &[Code] = &[
     code("E_DESTINATION", Class::Conflict, "the destination exists already, or can't be written"),
     code("E_EXPOSED", Class::Unauthorised, "a file that holds a secret is open to others"),
     code("E_FULL", Class::Failure, "the node's storage is full"),
-    code("E_IDENTITY", Class::Conflict, "another node has this identity, or it is not proven"),
+    code(
+        "E_IDENTITY",
+        Class::Conflict,
+        "another node has this identity, it was removed, or it is not proven",
+    ),
     code("E_INCOMPLETE", Class::Failure, "blocks below a root are missing"),
     code("E_INTERNAL", Class::Failure, "a defect of this program"),
     code("E_INTERRUPTED", Class::Interrupted, "ended by the user"),

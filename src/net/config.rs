@@ -132,6 +132,8 @@ pub struct JoinLimits {
 pub struct NetLimits {
     /// Members in the registry.
     pub registered_peers: usize,
+    /// Removed identities in the registry.
+    pub removed_peers: usize,
     /// Established connections to and from one peer.
     pub connections_per_peer: u32,
     /// Established connections in total, each way.
@@ -164,6 +166,7 @@ impl Default for NetLimits {
     fn default() -> Self {
         Self {
             registered_peers: 4096,
+            removed_peers: 4096,
             connections_per_peer: 4,
             connections_each_way: 2048,
             pending_each_way: 256,

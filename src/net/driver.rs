@@ -31,7 +31,7 @@ use crate::join::JoinServer;
 use crate::lanes::{LaneInlet, LaneLoss};
 use crate::links::{Links, OpenWish};
 use crate::redial::Redial;
-use crate::registry::{Membership, PeerEntry};
+use crate::registry::{Membership, Registry};
 use crate::tasks::Tasks;
 
 mod conns;
@@ -95,7 +95,7 @@ pub(crate) struct Driver {
     limits: NetLimits,
     timing: NetTiming,
     membership: Membership,
-    registry: BTreeMap<PeerKey, PeerEntry>,
+    registry: Registry,
     redial: Redial,
     conns: BTreeMap<ConnectionId, Conn>,
     peers: BTreeMap<PeerKey, Peer>,
@@ -144,7 +144,7 @@ impl Driver {
             limits: config.limits.clone(),
             timing,
             membership,
-            registry: BTreeMap::new(),
+            registry: Registry::default(),
             redial: Redial::new(timing.redial_min_ms, timing.redial_max_ms, seed),
             conns: BTreeMap::new(),
             peers: BTreeMap::new(),

@@ -75,6 +75,14 @@ pub enum RegistryError {
         /// The limit.
         limit: usize,
     },
+    /// It names more removed identities than the limit; a retry can't help.
+    #[error("{removed} removed identities are more than the limit of {limit}")]
+    TooManyRemoved {
+        /// Removed identities in the refused registry.
+        removed: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The network is stopped; a retry can't help.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -109,6 +117,9 @@ pub enum HelloError {
     /// The refused end is not in the other's registry; a retry helps once it is.
     #[error("the dialling node is not in the registry of the other")]
     NotRegistered,
+    /// The refused end was removed from the cluster for good; a retry can't help.
+    #[error("the dialling node was removed from the cluster")]
+    Removed,
     /// A newer start of the same identity is connected: it took over while this one did not
     /// answer; a retry helps when the other has gone.
     #[error("a newer start of the same identity is connected (incarnation {newest})")]

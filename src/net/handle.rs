@@ -1,6 +1,5 @@
 //! `NetHandle`: what the rest of the node does with the network.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -21,12 +20,12 @@ use crate::identity::PeerKey;
 use crate::join::JoinAnswer;
 use crate::lanes::Lane;
 use crate::links::{ConnectedPeer, Links, PeerLink};
-use crate::registry::PeerEntry;
+use crate::registry::Registry;
 use crate::streams::Proto;
 
 /// A wish to the driver. Each carries the place for its answer.
 pub(crate) enum Command {
-    SetRegistry { registry: BTreeMap<PeerKey, PeerEntry>, done: oneshot::Sender<()> },
+    SetRegistry { registry: Registry, done: oneshot::Sender<()> },
     Connect { peer: PeerKey, done: oneshot::Sender<Result<(), ConnectError>> },
     Probe { addr: NetAddr, expected: PeerKey, done: oneshot::Sender<Result<(), DialError>> },
     Join(JoinWish),
@@ -83,17 +82,19 @@ impl NetHandle {
 
     /// Replaces the registry. When this returns it is in force: connections of members that left
     /// are closed, strangers that became members may connect as such, new kept members are being
-    /// dialled. An entry for this node itself is allowed and has no effect.
+    /// dialled, removed identities are told so. An entry for this node itself is allowed and has no
+    /// effect.
     ///
     /// # Errors
     /// [`RegistryError`]; the old registry stays in force.
-    pub async fn set_registry(
-        &self,
-        registry: BTreeMap<PeerKey, PeerEntry>,
-    ) -> Result<(), RegistryError> {
-        let (members, limit) = (registry.len(), self.shared.limits.registered_peers);
+    pub async fn set_registry(&self, registry: Registry) -> Result<(), RegistryError> {
+        let (members, limit) = (registry.members.len(), self.shared.limits.registered_peers);
         if members > limit {
             return Err(RegistryError::TooManyMembers { members, limit });
+        }
+        let (removed, limit) = (registry.removed.len(), self.shared.limits.removed_peers);
+        if removed > limit {
+            return Err(RegistryError::TooManyRemoved { removed, limit });
         }
         Ok(self.ask(|done| Command::SetRegistry { registry, done }).await?)
     }

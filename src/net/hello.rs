@@ -47,6 +47,7 @@ enum Verdict {
     StaleIncarnation = 5,
     Malformed = 6,
     IdentityInUse = 7,
+    Removed = 8,
 }
 
 /// What the answering end knows of the dialling one before it hears its hello.
@@ -56,6 +57,8 @@ pub(crate) enum Standing {
         /// The incarnation of this member that is connected.
         newest: Option<u64>,
     },
+    /// It was a member, and was removed for good.
+    Removed,
     Stranger,
 }
 
@@ -89,8 +92,11 @@ impl Hello {
         if theirs.cluster_id != self.cluster_id {
             return Err(HelloError::ForeignCluster { theirs: Some(theirs.cluster_id) });
         }
-        let Standing::Member { newest } = standing else {
-            return Err(HelloError::NotRegistered);
+        let newest = match standing {
+            Standing::Member { newest } => newest,
+            // A newer history may have begun before the removal: what this one says is not for its members.
+            Standing::Removed if theirs.epoch <= self.epoch => return Err(HelloError::Removed),
+            Standing::Removed | Standing::Stranger => return Err(HelloError::NotRegistered),
         };
         if theirs.epoch != self.epoch {
             return Err(HelloError::WrongEpoch { ours: self.epoch, theirs: theirs.epoch });
@@ -156,6 +162,8 @@ fn read_answer(ours: &Hello, answer: &[u8; ANSWER_LEN]) -> Result<Hello, HelloEr
         v if v == Verdict::IdentityInUse as u8 => {
             Err(HelloError::IdentityInUse { other: known?.incarnation })
         }
+        v if v == Verdict::Removed as u8 => Err(HelloError::Removed),
+        // One of a later program, too: it is refused, and nobody here knows why.
         _ => Err(HelloError::Malformed),
     }
 }
@@ -211,6 +219,7 @@ fn encode_answer(
         Err(HelloError::WrongWireVersion { .. }) => Verdict::WrongWireVersion,
         Err(HelloError::StaleIncarnation { .. }) => Verdict::StaleIncarnation,
         Err(HelloError::IdentityInUse { .. }) => Verdict::IdentityInUse,
+        Err(HelloError::Removed) => Verdict::Removed,
         Err(HelloError::Malformed | HelloError::TimedOut | HelloError::Lost { .. }) => {
             Verdict::Malformed
         }
@@ -218,7 +227,8 @@ fn encode_answer(
     let told = match (judged, standing) {
         (Err(HelloError::StaleIncarnation { newest: other }), _)
         | (Err(HelloError::IdentityInUse { other }), _) => Hello { incarnation: *other, ..*ours },
-        (Err(HelloError::ForeignCluster { .. }), _) | (_, Standing::Stranger) => {
+        (Err(HelloError::ForeignCluster { .. }), _)
+        | (_, Standing::Removed | Standing::Stranger) => {
             Hello { cluster_id: ClusterId([0; 16]), epoch: 0, wire_version: 0, incarnation: 0 }
         }
         _ => *ours,

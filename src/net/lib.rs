@@ -18,7 +18,8 @@
 //!
 //! Who may do what is decided by the registry ([`NetHandle::set_registry`]): a member's connection
 //! starts with a hello (cluster, epoch, wire version, incarnation), and everything else follows it;
-//! a stranger's connection offers the join protocol, within tight limits, and is closed soon.
+//! a stranger's connection offers the join protocol, within tight limits, and is closed soon. One that
+//! was removed from the registry for good is told so by the hello.
 //! Nothing is dialled but by the connection manager here.
 //!
 //! Calls of [`CallClass::Bulk`] go over TLS connections of their own where one can be made, which come
@@ -74,5 +75,5 @@ pub use join::{InboundJoin, JoinAnswer};
 pub use lanes::{Lane, LaneSink};
 pub use links::ConnectedPeer;
 pub use net::{Net, NetDriver};
-pub use registry::{Link, MAX_ADDRS_PER_PEER, PeerEntry, Rights};
+pub use registry::{Link, MAX_ADDRS_PER_PEER, PeerEntry, Registry, Rights};
 pub use streams::WIRE_VERSION;

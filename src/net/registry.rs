@@ -3,7 +3,7 @@
 //! The registry is the allow-list: a peer that is not in it reaches the join protocol and nothing
 //! else. The caller replaces it as a whole whenever the committed one changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::BitOr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -93,7 +93,17 @@ pub struct PeerEntry {
     pub link: Link,
 }
 
-/// The registry as the behaviours and the stream tasks see it.
+/// Everybody whom this node knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Registry {
+    /// The members.
+    pub members: BTreeMap<PeerKey, PeerEntry>,
+    /// Identities that were removed for good, as far as this node knows: they are told so. Who is a member
+    /// is one whatever stands here.
+    pub removed: BTreeSet<PeerKey>,
+}
+
+/// The members as the behaviours and the stream tasks see them.
 #[derive(Clone, Default)]
 pub(crate) struct Membership {
     members: Arc<RwLock<BTreeMap<PeerId, Member>>>,

@@ -62,7 +62,7 @@ pub fn hello_bytes() -> Vec<u8> {
 /// A hello that is heard, and the answer to one that was said.
 pub async fn hello(bytes: &[u8]) {
     let known = Standing::Member { newest: Some(4) };
-    for standing in [known, Standing::Stranger] {
+    for standing in [known, Standing::Removed, Standing::Stranger] {
         let answers = async { true };
         // Refusals are as good as any other end.
         let _ = hello::hear(&mut wire(bytes), ours(), standing, answers, LIMIT).await;

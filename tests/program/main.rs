@@ -29,6 +29,8 @@ mod one_identity;
 #[cfg(test)]
 mod pins;
 #[cfg(test)]
+mod removed;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod three_machines;

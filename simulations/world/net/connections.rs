@@ -183,6 +183,11 @@ impl State {
         }
         match self.host(to).entry_by_key(&from_key) {
             Some(entry) => Ok([there, entry.node]),
+            None if self.host(to).registry.removed.contains(&from_key) => {
+                let inbound = Inbound::Removed { by: there };
+                self.arrive(from, Arrived { inbound, credit: None });
+                Err(Failure::unreachable("it says that this node was removed"))
+            }
             None => Err(Failure::unreachable("it does not know this node as a member")),
         }
     }

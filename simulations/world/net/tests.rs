@@ -98,6 +98,21 @@ fn a_removed_member_is_cut_off_at_both_ends() {
 }
 
 #[test]
+fn who_was_removed_for_good_is_told_so_when_it_dials() {
+    run(|trace| async move {
+        let rig = Rig::started(1, 4, trace).await;
+        let told = |host: usize| rig.log(host).iter().any(|line| line == "removed, says n1");
+        let mut registry = rig.registry(0, &[0, 1], Keep::Connected);
+        registry.removed.extend([key(1), key(2)]);
+        rig.ports[0].set_registry(registry);
+        sleep_ms(15_000).await;
+        assert_eq!(rig.ports[0].connected(), [NodeId(2)], "a member is one whatever it was before");
+        assert!(!told(1) && told(2), "{:?}", rig.log(2));
+        assert!(!told(3), "the last one is a mere stranger");
+    });
+}
+
+#[test]
 fn a_lane_keeps_its_order_in_any_weather() {
     run(|trace| async move {
         let rig = Rig::started(3, 2, trace).await;

@@ -51,6 +51,11 @@ fn masters_and_whoever_has_a_place_in_raft_send_its_messages() {
 }
 
 #[test]
+fn nobody_but_a_master_expels() {
+    assert_eq!(ROLES.map(may_expel), [true, false, false]);
+}
+
+#[test]
 fn masters_author_every_topic_and_workers_their_own_outcomes() {
     for (topic, roles) in [
         (Topic::Pins, &[Role::Master][..]),

@@ -235,6 +235,21 @@ fn pitfalls_13_and_14_a_removed_identity_stays_out_and_its_number_is_not_used_ag
 }
 
 #[test]
+fn removed_identities_are_remembered_the_last_numbers_first() {
+    let mut world = World::with_workers(3);
+    let removed =
+        |state: &ClusterState, max| state.removed_last(max).into_iter().collect::<Vec<_>>();
+    assert_eq!(removed(&world.state, 9), []);
+    for node in [4, 2, 3] {
+        world.run(Op::Remove { node: NodeId(node) });
+    }
+    let keys =
+        |numbers: &[u64]| numbers.iter().map(|n| spec(*n, Role::Worker).key).collect::<Vec<_>>();
+    assert_eq!(removed(&world.state, 9), keys(&[2, 3, 4]));
+    assert_eq!(removed(&world.state, 2), keys(&[3, 4]));
+}
+
+#[test]
 fn a_voter_is_neither_removed_nor_demoted_and_raft_changes_in_its_own_context_only() {
     let mut world = World::with_workers(1);
     let in_raft = Outcome::Refused(Refusal::StillInRaft { node: NodeId(1) });

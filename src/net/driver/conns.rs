@@ -1,6 +1,5 @@
 //! Connections: from established over hello to ready, and their end.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use crate::lanes::direct::Writer;
 use crate::lanes::{Lane, lane_queue, write_lane};
 use crate::links::{ConnectedPeer, LaneReader, Opener, PeerLink};
 use crate::redial::Retry;
-use crate::registry::{Link, MAX_ADDRS_PER_PEER, PeerEntry, Rights};
+use crate::registry::{Link, MAX_ADDRS_PER_PEER, Registry, Rights};
 use crate::streams::Inbound;
 
 /// Streams that may come before the hello's end is known here.
@@ -205,7 +204,7 @@ impl Driver {
     /// Where a connected member may be dialled once more: first where it was.
     fn listens_at(&self, about: &ConnectedPeer, direction: Direction) -> Vec<NetAddr> {
         let dialled = about.addr.clone().filter(|_| direction == Direction::Outbound);
-        let told = self.registry.get(&about.peer).map_or(&[][..], |entry| &entry.addrs);
+        let told = self.registry.members.get(&about.peer).map_or(&[][..], |entry| &entry.addrs);
         let told = told.iter().filter(|addr| Some(*addr) != dialled.as_ref()).cloned();
         dialled.iter().cloned().chain(told).take(MAX_ADDRS_PER_PEER).collect()
     }
@@ -265,20 +264,23 @@ impl Driver {
         self.conns.remove(&connection_id);
     }
 
-    pub(super) fn set_registry(&mut self, mut registry: BTreeMap<PeerKey, PeerEntry>) {
-        registry.remove(&self.local);
-        self.membership.replace(&registry);
+    pub(super) fn set_registry(&mut self, mut registry: Registry) {
+        registry.members.remove(&self.local);
+        self.membership.replace(&registry.members);
         let changed_class: Vec<_> = self
             .conns
             .iter()
-            .filter_map(|(id, conn)| match (conn.class, registry.contains_key(&conn.peer)) {
-                (Class::Member, false) => Some(*id),
-                // A stranger that became a member connects anew; a join under way ends first.
-                (Class::Guest, true) if conn.joins == 0 => Some(*id),
-                _ => None,
+            .filter_map(|(id, conn)| {
+                match (conn.class, registry.members.contains_key(&conn.peer)) {
+                    (Class::Member, false) => Some(*id),
+                    // A stranger that became a member connects anew; a join under way ends first.
+                    (Class::Guest, true) if conn.joins == 0 => Some(*id),
+                    _ => None,
+                }
             })
             .collect();
         let kept = registry
+            .members
             .iter()
             .filter(|(_, entry)| entry.link == Link::Keep)
             .map(|(peer, entry)| (*peer, entry.addrs.clone()))
@@ -287,8 +289,9 @@ impl Driver {
             self.close(id, DownReason::Removed);
         }
         self.end_lanes_without_right();
+        let before = self.registry.members.keys();
         let left: Vec<_> =
-            self.registry.keys().filter(|peer| !registry.contains_key(peer)).copied().collect();
+            before.filter(|peer| !registry.members.contains_key(peer)).copied().collect();
         for peer in left {
             self.forget_addrs(&peer);
             self.resolve_waiters(&peer, Err(ConnectError::NotRegistered));

@@ -44,7 +44,7 @@ impl Driver {
         peer: PeerKey,
         done: oneshot::Sender<Result<(), ConnectError>>,
     ) {
-        let Some(entry) = self.registry.get(&peer) else {
+        let Some(entry) = self.registry.members.get(&peer) else {
             let _ = done.send(Err(ConnectError::NotRegistered)); // The asker may have gone.
             return;
         };

@@ -61,6 +61,7 @@ impl Driver {
         }
         *hello = HelloTask::Running;
         let standing = match conn.class {
+            Class::Guest if self.registry.removed.contains(&conn.peer) => Standing::Removed,
             Class::Guest => Standing::Stranger,
             Class::Member => {
                 Standing::Member { newest: self.peers.get(&conn.peer).map(|p| p.incarnation) }
@@ -131,9 +132,11 @@ impl Driver {
         let (peer, wanted, closed) = (conn.peer, conn.wanted, matches!(conn.state, State::Closed));
         let addr = conn.addr.clone();
         let retry = match &error {
-            HelloError::NotRegistered | HelloError::TimedOut | HelloError::Lost { .. } => {
-                Retry::Backoff
-            }
+            // One that was removed says so to its owner, who ends it: not yet heard, it is said again soon.
+            HelloError::NotRegistered
+            | HelloError::Removed
+            | HelloError::TimedOut
+            | HelloError::Lost { .. } => Retry::Backoff,
             _ => Retry::Slowly,
         };
         self.tell(Event::HelloRefused { peer, addr, by, error: error.clone() });

@@ -165,7 +165,12 @@ impl Node {
 }
 
 async fn register(node: &Node, others: &[(PeerKey, PeerEntry)]) {
-    node.net.set_registry(others.iter().cloned().collect()).await.unwrap();
+    register_with(node, others, &[]).await;
+}
+
+async fn register_with(node: &Node, others: &[(PeerKey, PeerEntry)], removed: &[PeerKey]) {
+    let removed = removed.iter().copied().collect();
+    node.net.set_registry(Registry { members: registry_of(others), removed }).await.unwrap();
 }
 
 /// Makes two nodes members of each other's registry and waits until they are connected.

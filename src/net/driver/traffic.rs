@@ -266,7 +266,7 @@ impl Driver {
     /// Tells the DHT where a connected member is: where the registry says, and where it says
     /// itself. Replaces what was told before, so that nobody can fill the table.
     pub(super) fn set_addrs(&mut self, peer: &PeerKey, told: &[NetAddr]) {
-        let Some(entry) = self.registry.get(peer) else { return };
+        let Some(entry) = self.registry.members.get(peer) else { return };
         let registered = entry.addrs.iter().take(MAX_ADDRS_PER_PEER);
         let peer_id = peer.to_peer_id();
         let kad = self.swarm.behaviour_mut().kad.inner_mut();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use ipfs_kit_net::{
     CallClass, ClusterId, Event, Keypair, Lane, Link, Net, NetConfig, NetEvents, NetHandle,
-    PeerEntry, Rights, SendError,
+    PeerEntry, Registry, Rights, SendError,
 };
 use tokio::time::Instant;
 
@@ -26,7 +26,9 @@ async fn node(seed: u8) -> (NetHandle, NetEvents) {
 
 async fn register(net: &NetHandle, other: &NetHandle, link: Link) {
     let entry = PeerEntry { addrs: other.bound_addrs(), rights: Rights::ALL, link };
-    net.set_registry([(other.local(), entry)].into()).await.expect("the network runs");
+    let members = [(other.local(), entry)].into();
+    let registry = Registry { members, ..Registry::default() };
+    net.set_registry(registry).await.expect("the network runs");
 }
 
 /// Answers calls, and counts lane messages until all are there.

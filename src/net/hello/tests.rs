@@ -67,6 +67,34 @@ async fn a_stranger_of_the_same_cluster_is_told_nothing_but_the_verdict() {
 }
 
 #[tokio::test]
+async fn a_removed_member_is_told_the_verdict_and_nothing_else() {
+    let judged = Err(HelloError::Removed);
+    for dialler in [BASE, Hello { epoch: BASE.epoch - 1, ..BASE }] {
+        assert_eq!(meet(dialler, BASE, Standing::Removed).await, (judged.clone(), judged.clone()));
+    }
+    let answer = encode_answer(&BASE, Standing::Removed, &judged);
+    assert!(answer[5..].iter().all(|byte| *byte == 0));
+    let foreign = Hello { cluster_id: ClusterId([2; 16]), ..BASE };
+    let (near, _) = meet(foreign, BASE, Standing::Removed).await;
+    assert_eq!(near, Err(HelloError::ForeignCluster { theirs: None }));
+}
+
+/// The newer history may have begun before the removal, and have the member.
+#[tokio::test]
+async fn who_was_removed_in_an_older_history_is_not_told_so() {
+    let newer = Hello { epoch: BASE.epoch + 1, ..BASE };
+    let stranger = Err(HelloError::NotRegistered);
+    assert_eq!(meet(newer, BASE, Standing::Removed).await, (stranger.clone(), stranger));
+}
+
+#[tokio::test]
+async fn a_verdict_of_a_later_program_is_a_refusal_without_a_reason() {
+    let mut answer = encode_answer(&BASE, MEMBER, &Ok(BASE));
+    answer[0] = 9;
+    assert_eq!(read_answer(&BASE, &answer), Err(HelloError::Malformed));
+}
+
+#[tokio::test]
 async fn an_older_start_of_a_connected_identity_is_refused() {
     let standing = Standing::Member { newest: Some(10) };
     let stale = Err(HelloError::StaleIncarnation { newest: 10 });

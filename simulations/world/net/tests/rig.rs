@@ -1,5 +1,6 @@
 //! A few machines whose nodes log what comes in and answer calls.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use ipfs_kit_actors::ports::{PeerEntry, Registry};
@@ -80,7 +81,11 @@ impl Rig {
             addrs: vec![addr(*host)],
             keep,
         });
-        Registry { me: Some(NodeId(me as u64 + 1)), peers: peers.collect() }
+        Registry {
+            me: Some(NodeId(me as u64 + 1)),
+            peers: peers.collect(),
+            removed: BTreeSet::new(),
+        }
     }
 
     pub fn start_all(&self) -> Vec<JoinHandle<()>> {
@@ -141,6 +146,7 @@ fn take(inbound: Inbound, hanging: &mut Vec<tokio::sync::oneshot::Sender<Bytes>>
         Inbound::Connected { node } => format!("+{node}"),
         Inbound::Disconnected { node, .. } => format!("-{node}"),
         Inbound::Mismatch { reason, .. } => format!("mismatch {reason}"),
+        Inbound::Removed { by } => format!("removed, says {by}"),
         Inbound::IdentityTaken { reason, .. } => format!("identity taken: {reason}"),
     }
 }

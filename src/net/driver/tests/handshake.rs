@@ -106,6 +106,32 @@ async fn removal_from_the_registry_closes_at_once() {
 }
 
 #[tokio::test]
+async fn a_member_that_was_removed_for_good_is_told_so_whenever_it_dials() {
+    let mut master = start(config(1)).await;
+    let mut worker = start(config(2)).await;
+    introduce(&mut worker, &mut master).await;
+    register_with(&master, &[], &[worker.key]).await;
+    worker.until_down(master.key).await;
+    for _ in 0..2 {
+        assert_eq!(worker.until_refused(master.key).await, (RefusedBy::Them, HelloError::Removed));
+        assert_eq!(master.until_refused(worker.key).await, (RefusedBy::Us, HelloError::Removed));
+    }
+    // A next start of it is told the same, any other stranger what strangers are told.
+    worker.stop().await;
+    let mut again = start(NetConfig { incarnation: 1, ..config(2) }).await;
+    let mut stranger = start(config(3)).await;
+    for node in [&again, &stranger] {
+        register(node, &[master.entry(Link::Keep)]).await;
+    }
+    assert_eq!(again.until_refused(master.key).await.1, HelloError::Removed);
+    assert_eq!(stranger.until_refused(master.key).await.1, HelloError::NotRegistered);
+    assert!(master.net.connected().is_empty());
+    // Whoever is a member is one, whatever it was before.
+    register_with(&master, &[again.entry(Link::OnDemand)], &[again.key]).await;
+    timeout(PATIENCE, again.until_up(master.key)).await.unwrap();
+}
+
+#[tokio::test]
 async fn two_nodes_with_one_identity_are_noticed() {
     let mut master = start(config(1)).await;
     let mut newer = start(NetConfig { incarnation: 2, ..config(2) }).await;

@@ -135,7 +135,7 @@ async fn a_stopped_network_leaves_no_task_and_says_so() {
     net.send(key, Lane::Raft, "message".into()).unwrap();
     first.stop().await;
     assert!(matches!(call.await.unwrap(), Err(CallError::Lost { .. })));
-    assert_eq!(net.set_registry(BTreeMap::new()).await, Err(Stopped.into()));
+    assert_eq!(net.set_registry(Registry::default()).await, Err(Stopped.into()));
     assert_eq!(net.send(key, Lane::Raft, "message".into()), Err(SendError::NotConnected));
     drop(unanswered);
     second.stop().await;
@@ -158,13 +158,18 @@ async fn a_driver_dropped_half_way_leaves_no_task() {
 #[tokio::test]
 async fn a_registry_over_the_limit_changes_nothing() {
     let mut small = config(1);
-    small.limits.registered_peers = 1;
+    (small.limits.registered_peers, small.limits.removed_peers) = (1, 1);
     let mut first = start(small).await;
     let mut second = start(config(2)).await;
     introduce(&mut first, &mut second).await;
     let third = Keypair::from_seed([3; 32]).peer_key();
     let entry = PeerEntry { addrs: Vec::new(), rights: Rights::ALL, link: Link::Keep };
-    let refused = first.net.set_registry(registry_of(&[second.entry(Link::Keep), (third, entry)]));
-    assert_eq!(refused.await, Err(RegistryError::TooManyMembers { members: 2, limit: 1 }));
+    let both = registry_of(&[second.entry(Link::Keep), (third, entry)]);
+    let registry = Registry { members: both, ..Registry::default() };
+    let refused = first.net.set_registry(registry).await;
+    assert_eq!(refused, Err(RegistryError::TooManyMembers { members: 2, limit: 1 }));
+    let registry = Registry { removed: [second.key, third].into(), ..Registry::default() };
+    let refused = first.net.set_registry(registry).await;
+    assert_eq!(refused, Err(RegistryError::TooManyRemoved { removed: 2, limit: 1 }));
     assert!(first.net.is_connected(&second.key));
 }
