@@ -206,7 +206,7 @@ pub async fn start(settings: &Settings, disk: DiskMaker) -> Result<Running, Engi
         let cluster = membership.as_ref().map(|m| (m.cluster, m.epoch));
         let cluster = cluster.or(joining.as_ref().map(|token| (token.cluster, token.epoch)));
         let config = net_config(settings, keypair, incarnation, cluster.unwrap_or_default_pair());
-        network = Some(Arc::new(Libp2pNetwork::new(config, runtime)));
+        network = Some(Arc::new(Libp2pNetwork::new(config, runtime, executor.apart_runtime())));
     }
     if let (None, Some(token), Some(network)) = (&membership, &joining, &network) {
         let admitted = join(settings, key, token, network).await?;

@@ -25,8 +25,15 @@ pub struct Threads {
 impl Threads {
     /// Starts the threads; blocks go to the runtime's own pool for blocking work.
     pub fn start(pool: tokio::runtime::Handle) -> std::io::Result<Self> {
-        let apart = Apart::start("consensus", pool.clone())?;
+        let apart = Apart::start("consensus")?;
         Ok(Self { files: Mutex::new(lane("files")?), pool, apart })
+    }
+}
+
+impl Threads {
+    /// The runtime of the thread apart. What is spawned there goes on while a task runs there.
+    pub fn apart_runtime(&self) -> tokio::runtime::Handle {
+        self.apart.runtime()
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Libp2pNetwork {
 struct Shared {
     config: net::NetConfig,
     runtime: tokio::runtime::Handle,
+    /// Where frames are read.
+    frames_runtime: tokio::runtime::Handle,
     current: RwLock<Option<net::NetHandle>>,
     members: RwLock<Members>,
     /// The registry that the driver has not been given yet.
@@ -48,12 +50,18 @@ struct Members {
 }
 
 impl Libp2pNetwork {
-    /// A network that does not run yet; its driver will run on `runtime`.
-    pub fn new(config: net::NetConfig, runtime: tokio::runtime::Handle) -> Self {
+    /// A network that does not run yet; its driver will run on `runtime`, and frames for the sink are read on
+    /// `frames_runtime` where they have a connection of their own.
+    pub fn new(
+        config: net::NetConfig,
+        runtime: tokio::runtime::Handle,
+        frames_runtime: tokio::runtime::Handle,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 config,
                 runtime,
+                frames_runtime,
                 current: RwLock::default(),
                 members: RwLock::default(),
                 pending: RwLock::default(),
@@ -297,7 +305,9 @@ impl Network for Libp2pNetwork {
             let (inbox, inbound) = mpsc::channel(INBOUND_MAX);
             let frames = Arc::clone(&shared);
             let take = move |from, frame| frames.take_frame(from, frame);
-            events.pour_lane_into(net::Lane::Raft, Box::new(take));
+            let runtime = Some(shared.frames_runtime.clone());
+            let sink = net::LaneSink { take: Box::new(take), runtime };
+            events.pour_lane_into(net::Lane::Raft, sink);
             let runtime = shared.runtime.clone();
             let pump = Task(runtime.spawn(Arc::clone(&shared).pump(events, inbox)));
             let registries = Task(runtime.spawn(Arc::clone(&shared).forward_registries(handle)));

@@ -10,6 +10,7 @@
 //! an address translation, calls go over a stream of the swarm as all others do.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::tcp::tokio::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::addr::{Host, NetAddr};
 use crate::calls::{self, CallServer};
@@ -111,7 +113,7 @@ impl BulkServer {
             drop(place);
             match greeted {
                 Ok(Ok((stream, link))) if self.identity.is_raft(stream.get_ref().1) => {
-                    self.lanes.read(stream, &link).await;
+                    self.lanes.clone().read_where_needed(stream, link).await;
                 }
                 Ok(Ok((stream, link))) => self.serve(stream, &link).await,
                 Ok(Err(error)) => tracing::debug!(%error, "bulk connection refused"),
@@ -145,6 +147,7 @@ impl BulkServer {
 }
 
 /// Reads Raft lanes that have a connection of their own.
+#[derive(Clone)]
 pub(crate) struct LaneServer {
     pub(crate) inlet: LaneInlet,
     pub(crate) membership: Membership,
@@ -152,6 +155,27 @@ pub(crate) struct LaneServer {
 }
 
 impl LaneServer {
+    async fn read_where_needed(
+        self,
+        mut stream: server::TlsStream<TcpStream>,
+        link: Arc<PeerLink>,
+    ) {
+        let Some(runtime) = self.inlet.sink.runtime().cloned() else {
+            return self.read(stream, &link).await;
+        };
+        let reading = runtime.spawn(async move {
+            match settle(&mut stream) {
+                Ok(()) => self.read(stream, &link).await,
+                Err(error) => tracing::warn!(%error, "a lane's connection can't be read"),
+            }
+        });
+        if let Err(error) = AbortOnDropHandle::new(reading).await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+
     async fn read(&self, stream: server::TlsStream<TcpStream>, link: &PeerLink) {
         let from = link.about.peer;
         // Before the look at the rights: one that is withdrawn after it ends this turn.
@@ -167,6 +191,14 @@ impl LaneServer {
             tracing::debug!(%from, %error, "lane broke");
         }
     }
+}
+
+/// Lets the runtime that calls this watch the connection; another one did.
+fn settle(stream: &mut server::TlsStream<TcpStream>) -> io::Result<()> {
+    let (socket, _) = stream.get_mut();
+    let again = std::net::TcpStream::from(socket.0.as_fd().try_clone_to_owned()?);
+    *socket = TcpStream(tokio::net::TcpStream::from_std(again)?);
+    Ok(())
 }
 
 /// The bulk connections of one connected member.

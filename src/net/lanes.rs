@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -323,8 +324,14 @@ pub(crate) struct Delivery {
     pub(crate) _places: OwnedSemaphorePermit,
 }
 
-/// Takes a lane's messages on the thread that read them; must not wait.
-pub type LaneSink = Box<dyn Fn(PeerKey, Bytes) + Send + Sync>;
+/// Takes a lane's messages where they are read.
+pub struct LaneSink {
+    /// Takes a message; must not wait.
+    pub take: Box<dyn Fn(PeerKey, Bytes) + Send + Sync>,
+    /// Where connections of the lane's own are read; elsewhere than the network if that is where messages are
+    /// needed, so that one thread less is woken for each. Streams of the swarm are read where the network runs.
+    pub runtime: Option<Handle>,
+}
 
 /// Where a lane's messages go instead of its queue, once it is known.
 #[derive(Clone, Default)]
@@ -335,6 +342,11 @@ impl SinkPlace {
     pub(crate) fn fill(&self, sink: LaneSink) {
         // The first one stays.
         let _ = self.0.set(sink);
+    }
+
+    /// Where connections are to be read, if not here.
+    pub(crate) fn runtime(&self) -> Option<&Handle> {
+        self.0.get()?.runtime.as_ref()
     }
 }
 
@@ -389,7 +401,7 @@ where
         let len_bytes = frame::check_len(len, inlet.lane.max_message_bytes())?;
         let bytes = frame::read_payload(&mut reader, len_bytes, stall).await?;
         if let Some(sink) = inlet.sink.0.get() {
-            sink(from, bytes);
+            (sink.take)(from, bytes);
             continue;
         }
         // Places are taken after the read: a slow sender can't hold those of the others.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use ipfs_kit_actors::ports::ApartTask;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
@@ -18,6 +18,7 @@ const TASKS_MAX: usize = 16;
 /// The thread; it ends when this is dropped and the present task has ended.
 pub(super) struct Apart {
     tasks: Mutex<SyncSender<Given>>,
+    runtime: Handle,
 }
 
 struct Given {
@@ -28,12 +29,18 @@ struct Given {
 }
 
 impl Apart {
-    /// Starts the thread. Its tasks use the timers and the network of `runtime`.
-    pub(super) fn start(name: &str, runtime: Handle) -> std::io::Result<Self> {
+    /// Starts the thread. It has timers and sockets of its own, so that nobody else is woken for them.
+    pub(super) fn start(name: &str) -> std::io::Result<Self> {
+        let own = Builder::new_current_thread().enable_all().build()?;
+        let runtime = own.handle().clone();
         let (tasks, given) = sync_channel(TASKS_MAX);
-        let serve = move || serve(&runtime, &given);
-        std::thread::Builder::new().name(name.to_owned()).spawn(serve)?;
-        Ok(Self { tasks: Mutex::new(tasks) })
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || serve(&own, &given))?;
+        Ok(Self { tasks: Mutex::new(tasks), runtime })
+    }
+
+    /// Its runtime. What is spawned there goes on while a task runs.
+    pub(super) fn runtime(&self) -> Handle {
+        self.runtime.clone()
     }
 
     /// Runs a task. Where too many wait it is dropped, and whoever waits for its result sees that.
@@ -54,7 +61,7 @@ impl Apart {
     }
 }
 
-fn serve(runtime: &Handle, given: &Receiver<Given>) {
+fn serve(runtime: &Runtime, given: &Receiver<Given>) {
     for Given { task, stopped, ended } in given {
         let run = || {
             // What the task leaves behind ends with it.

@@ -25,11 +25,12 @@ async fn consensus_and_its_log_share_a_thread_of_their_own() {
         let task = move || async move {
             // What it spawns stays with it.
             let spawned = tokio::task::spawn_local(async { here() }).await.unwrap();
-            [here(), spawned, work(&*inner, WorkLane::Log, here).await.unwrap()]
+            let near = inner.apart_runtime().spawn(async { here() }).await.unwrap();
+            [here(), spawned, near, work(&*inner, WorkLane::Log, here).await.unwrap()]
         };
         let seen = apart(&*threads, task).await.unwrap();
         assert_ne!(seen[0], here());
-        assert_eq!(seen, [seen[0]; 3]);
+        assert_eq!(seen, [seen[0]; 4]);
     })
     .await;
 }

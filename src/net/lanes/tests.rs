@@ -71,7 +71,8 @@ async fn a_sink_takes_what_is_read_from_then_on_past_the_queue() {
     write_patiently(&mut near, &batch).await.unwrap();
     assert_eq!(received.recv().await.unwrap().bytes, b"early".as_slice());
     let (sink, mut poured) = mpsc::channel(100);
-    place.fill(Box::new(move |from, bytes| sink.try_send((from, bytes)).unwrap()));
+    let take = Box::new(move |from, bytes| sink.try_send((from, bytes)).unwrap());
+    place.fill(LaneSink { take, runtime: None });
     batch.clear();
     // Far more than the queue holds, which nobody reads.
     for at in 0..100_u8 {

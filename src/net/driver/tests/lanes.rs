@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::lanes::LaneSink;
 
 async fn send_patiently(node: &Node, to: PeerKey, lane: Lane, message: Bytes) {
     eventually("the lane has room", async || match node.net.send(to, lane, message.clone()) {
@@ -60,6 +61,30 @@ async fn the_raft_lane_has_a_connection_of_its_own() {
         eventually("it is at rest", async || is_direct(&first, &second)).await;
     }
     assert!(!is_direct(&second, &first), "it is for one direction");
+}
+
+#[tokio::test]
+async fn a_lane_is_read_where_its_messages_are_needed() {
+    let [mut first, mut second] = start_all().await;
+    let own = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (taken, mut seen) = tokio::sync::mpsc::channel(1);
+    let take = move |_, bytes| taken.try_send((std::thread::current().id(), bytes)).unwrap();
+    let sink = LaneSink { take: Box::new(take), runtime: Some(own.handle().clone()) };
+    second.events.pour_lane_into(Lane::Raft, sink);
+    introduce(&mut first, &mut second).await;
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let here = std::thread::Builder::new();
+    let reader = here.spawn(move || own.block_on(ended)).unwrap();
+    for at in 0..1_000_u32 {
+        let message = Bytes::copy_from_slice(&at.to_be_bytes());
+        send_patiently(&first, second.key, Lane::Raft, message.clone()).await;
+        assert_eq!(seen.recv().await.unwrap(), (reader.thread().id(), message));
+    }
+    // The network's end is the reader's too, although that runtime goes on.
+    second.stop().await;
+    assert_eq!(seen.recv().await, None);
+    drop(end);
+    assert!(reader.join().unwrap().is_err());
 }
 
 #[tokio::test]
