@@ -52,9 +52,10 @@ impl Operations {
 
     pub(super) async fn own_pin_ls(&self, request: PinLsRequest) -> Result<PinPage, Failure> {
         let limit = request.limit.unwrap_or(limits::PAGE_MAX).clamp(1, limits::PAGE_MAX);
-        // No pin here has a name, so a part of one finds nothing.
+        // No pin here has a name, so a part of one finds nothing; and what is held is pinned.
         let unnamed = request.name.is_none_or(|name| name.is_empty());
-        let held = if unnamed { self.held().await? } else { Vec::new() };
+        let pinned = request.status.is_none_or(|status| status == PinStatusKind::Pinned);
+        let held = if unnamed && pinned { self.held().await? } else { Vec::new() };
         let mut after =
             held.into_iter().filter(|cid| request.after.as_ref().is_none_or(|last| cid > last));
         let items: Vec<PinInfo> = after.by_ref().take(limit).map(kept).collect();

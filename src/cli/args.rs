@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipfs_kit_actors::api::Ack;
 use ipfs_kit_core::id::Cid;
 use ipfs_kit_core::member::Role;
+use ipfs_kit_core::ops::PinStatusKind;
 
 use super::output::Format;
 use super::progress::Verbosity;
@@ -347,19 +348,12 @@ pub struct PathArgs {
 pub enum PinCommand {
     /// Keep a CID and everything below it
     Add(PinAddArgs),
-    /// End a pin
-    Rm(CidArgs),
+    /// End pins
+    Rm(PinRmArgs),
     /// List pins
     Ls(PinLsArgs),
     /// One pin and its copies
     Status(PinStatusArgs),
-}
-
-/// A root.
-#[derive(Clone, Debug, Args)]
-pub struct CidArgs {
-    /// The root
-    pub cid: Cid,
 }
 
 /// Arguments of `pin add`.
@@ -382,6 +376,14 @@ pub struct PinAddArgs {
     /// Return when it has its copies
     #[command(flatten)]
     pub wait: WaitArgs,
+}
+
+/// Arguments of `pin rm`.
+#[derive(Clone, Debug, Args)]
+pub struct PinRmArgs {
+    /// The roots
+    #[arg(required = true, value_name = "CID")]
+    pub cids: Vec<Cid>,
 }
 
 /// Arguments of `pin status`.
@@ -417,6 +419,36 @@ pub struct PinLsArgs {
     /// Only pins whose name contains this
     #[arg(long)]
     pub name: Option<String>,
+    /// Only pins of which this is true now
+    #[arg(long, value_enum)]
+    pub status: Option<PinState>,
+}
+
+/// A pin's copies in one word, as `pin ls` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PinState {
+    /// As many copies as aimed at
+    Pinned,
+    /// At least the minimum, fewer than aimed at
+    Partial,
+    /// Fewer than the minimum; being copied or repaired
+    Pinning,
+    /// More than aimed at; being trimmed
+    Surplus,
+    /// Fewer than the minimum, and every holder has given up
+    Failed,
+}
+
+impl From<PinState> for PinStatusKind {
+    fn from(state: PinState) -> Self {
+        match state {
+            PinState::Pinned => Self::Pinned,
+            PinState::Partial => Self::Partial,
+            PinState::Pinning => Self::Pinning,
+            PinState::Surplus => Self::Surplus,
+            PinState::Failed => Self::Failed,
+        }
+    }
 }
 
 /// `node …`

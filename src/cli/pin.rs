@@ -85,11 +85,7 @@ fn holders(row: &Value) -> String {
 pub async fn run<W: Write>(session: &mut Session<W>, command: PinCommand) -> VerbResult {
     match command {
         PinCommand::Add(args) => add(session, args).await,
-        PinCommand::Rm(args) => {
-            let removed = session.client.run::<PinRm>(&CidRequest { cid: args.cid }).await?;
-            session.print(&removed, REMOVED, "/cid")?;
-            Ok(Done::Fully)
-        }
+        PinCommand::Rm(args) => rm(session, args.cids).await,
         PinCommand::Ls(args) => ls(session, args).await,
         PinCommand::Status(args) => {
             let request = CidRequest { cid: args.cid };
@@ -115,8 +111,35 @@ async fn add<W: Write>(session: &mut Session<W>, args: PinAddArgs) -> VerbResult
     settle(session, info, args.wait).await
 }
 
+/// Ends each pin. What is not pinned keeps none of the others, and is the error in the end; at any other
+/// failure the rest is left as it is.
+async fn rm<W: Write>(session: &mut Session<W>, cids: Vec<Cid>) -> VerbResult {
+    if let [cid] = &cids[..] {
+        let removed = session.client.run::<PinRm>(&CidRequest { cid: cid.clone() }).await?;
+        session.print(&removed, REMOVED, "/cid")?;
+        return Ok(Done::Fully);
+    }
+    let mut failed = None;
+    let mut rows = session.out.rows(REMOVED);
+    for cid in cids {
+        match session.client.run::<PinRm>(&CidRequest { cid }).await {
+            Ok(removed) => rows.push(&to_value(&removed)?)?,
+            Err(error) => {
+                let goes_on = error.code() == "E_NOT_FOUND";
+                failed.get_or_insert(error);
+                if !goes_on {
+                    break;
+                }
+            }
+        }
+    }
+    rows.finish()?;
+    failed.map_or(Ok(Done::Fully), |error| Err(error.into()))
+}
+
 async fn ls<W: Write>(session: &mut Session<W>, args: PinLsArgs) -> VerbResult {
-    let mut request = PinLsRequest { after: None, limit: Some(PAGE_PINS), name: args.name };
+    let status = args.status.map(Into::into);
+    let mut request = PinLsRequest { after: None, limit: Some(PAGE_PINS), name: args.name, status };
     // The first page comes before the first byte, so that a failure leaves no half table.
     let mut page = session.client.run::<PinLs>(&request).await?;
     let mut rows = session.out.rows(LIST);

@@ -167,13 +167,13 @@ fn lists_go_through_all_pages() {
     let node = &room.served.node;
     node.answer("pin.ls", Ok(json!({"items": [pin("pinned", 3)], "next": CID})));
     node.answer("pin.ls", Ok(json!({"items": [pin("failed", 0)], "next": null})));
-    let printed = room.succeed("pin ls --name dat");
+    let printed = room.succeed("pin ls --name dat --status pinned");
     let lines: Vec<&str> = printed.lines().collect();
     assert_eq!(lines.len(), 3);
     assert!(lines[1].contains("3 of 2-3") && lines[2].contains("failed"));
     let calls = node.calls.lock().unwrap().clone();
     assert_eq!((&calls[0].1["after"], &calls[1].1["after"]), (&json!(null), &json!(CID)));
-    assert_eq!(calls[0].1["name"], "dat");
+    assert_eq!((&calls[0].1["name"], &calls[0].1["status"]), (&json!("dat"), &json!("pinned")));
 
     node.put("d", Item::Directory);
     node.put("d/x", Item::Symlink("y".into()));

@@ -383,6 +383,9 @@ pub struct PinLsRequest {
     /// Only pins whose name contains this.
     #[serde(default)]
     pub name: Option<String>,
+    /// Only pins of which this is true now.
+    #[serde(default)]
+    pub status: Option<PinStatusKind>,
 }
 
 /// A page of pins.

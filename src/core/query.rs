@@ -71,7 +71,9 @@ pub fn pin_page(state: &ClusterState, request: &PinLsRequest) -> PinPage {
         }
         last = Some(pin);
         let pin = pin.read();
-        if pin.spec.name.contains(part) {
+        let is_asked_for = pin.spec.name.contains(part)
+            && request.status.is_none_or(|status| pin_status(&pin, state.members()).0 == status);
+        if is_asked_for {
             items.push(pin_info(&pin, state.members()));
         }
     }

@@ -46,7 +46,7 @@ fn pages_of_pins_are_complete() {
     let mut seen = Vec::new();
     let mut after = None;
     loop {
-        let request = PinLsRequest { after, limit: Some(10), name: None };
+        let request = PinLsRequest { after, limit: Some(10), ..PinLsRequest::default() };
         let page = pin_page(&world.state, &request);
         seen.extend(page.items.into_iter().map(|item| item.cid));
         after = page.next;
@@ -57,6 +57,23 @@ fn pages_of_pins_are_complete() {
     assert_eq!(seen, world.state.pins().keys().collect::<Vec<_>>());
     let named = PinLsRequest { name: Some("pin-2".into()), ..PinLsRequest::default() };
     assert_eq!(pin_page(&world.state, &named).items.len(), 6, "pin-2 and pin-20 to pin-24");
+}
+
+#[test]
+fn pins_are_found_by_what_is_true_of_them_now() {
+    let mut world = World::with_workers(2);
+    world.pin(1, (1, 2), &[2, 3]);
+    world.pin(2, (1, 1), &[2]);
+    let found = |world: &World, status| {
+        let request = PinLsRequest { status: Some(status), ..PinLsRequest::default() };
+        let page = pin_page(&world.state, &request);
+        page.items.into_iter().map(|item| item.cid).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&world, PinStatusKind::Pinning), [cid(1), cid(2)]);
+    world.report(1, 2, ReplicaState::Pinned);
+    assert_eq!(found(&world, PinStatusKind::Partial), [cid(1)]);
+    assert_eq!(found(&world, PinStatusKind::Pinning), [cid(2)]);
+    assert_eq!(found(&world, PinStatusKind::Failed), []);
 }
 
 #[test]
