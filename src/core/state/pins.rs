@@ -4,19 +4,29 @@
 //! numbers. They are no part of the state: masters that read it from a checkpoint give out others.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::iter;
 use std::ops::{Bound, Index};
 
 use crate::id::Cid;
 use crate::pin::SharedPin;
 
-mod starts;
-
-use starts::{Start, Starts};
-
 /// A pin's number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Slot(pub(super) u32);
+
+/// How a root begins. Its order is that of the roots, as far as it tells them apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Start(u128);
+
+impl Start {
+    fn of(root: &[u8]) -> Self {
+        let mut start = [0; 16];
+        let len = root.len().min(start.len());
+        start[..len].copy_from_slice(&root[..len]);
+        Self(u128::from_be_bytes(start))
+    }
+}
 
 /// Pins in the order of their roots. A million of them are searched all the time, so the tree holds how
 /// they begin and not whole roots: a third of the memory, and compared as numbers.
@@ -25,7 +35,7 @@ pub struct Pins {
     slots: Vec<Option<SharedPin>>,
     free: Vec<u32>,
     /// One of the pins that begin so; nearly always the only one.
-    starts: Starts,
+    starts: BTreeMap<Start, Slot>,
     /// The others that begin so. Twelve bytes of two hashes are equal only if somebody has worked for it.
     twins: BTreeMap<Cid, Slot>,
 }
@@ -38,7 +48,7 @@ impl Pins {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.starts.is_empty() && self.twins.is_empty()
     }
 
     /// The pin of a root.
@@ -70,11 +80,12 @@ impl Pins {
     pub fn after(&self, root: Option<&Cid>) -> impl Iterator<Item = &SharedPin> {
         let is_behind =
             move |pin: &&SharedPin| root.is_none_or(|root| pin.root() > root.as_bytes());
-        let from = root.map(|root| Start::of(root.as_bytes()));
+        let from =
+            root.map_or(Bound::Unbounded, |root| Bound::Included(Start::of(root.as_bytes())));
         let mut starts = self
             .starts
-            .from(from)
-            .filter_map(|slot| self.at(slot))
+            .range((from, Bound::Unbounded))
+            .filter_map(|(_, slot)| self.at(*slot))
             .skip_while(move |pin| !is_behind(pin))
             .peekable();
         let from = root.map_or(Bound::Unbounded, Bound::Excluded);
@@ -89,7 +100,7 @@ impl Pins {
 
     /// The number of a root's pin.
     pub(super) fn slot(&self, cid: &Cid) -> Option<Slot> {
-        let slot = self.starts.get(Start::of(cid.as_bytes()));
+        let slot = self.starts.get(&Start::of(cid.as_bytes())).copied();
         let is_it = |slot: &Slot| is_at(&self.slots, *slot, cid.as_bytes());
         slot.filter(is_it).or_else(|| self.twins.get(cid).copied())
     }
@@ -101,10 +112,11 @@ impl Pins {
 
     /// Puts a pin in the place of the one with its root, which is returned, or in a new one.
     pub(crate) fn insert(&mut self, pin: SharedPin) -> (Slot, Option<SharedPin>) {
-        let start = Start::of(pin.root());
-        let (taken, place) = self.starts.find(start);
-        let slot = match taken {
-            Some(slot) if is_at(&self.slots, slot, pin.root()) => Some(slot),
+        let start = self.starts.entry(Start::of(pin.root()));
+        let slot = match &start {
+            Entry::Occupied(slot) if is_at(&self.slots, *slot.get(), pin.root()) => {
+                Some(*slot.get())
+            }
             _ if self.twins.is_empty() => None,
             _ => self.twins.get(&pin.cid()).copied(),
         };
@@ -112,9 +124,9 @@ impl Pins {
             return (slot, self.slots[slot.0 as usize].replace(pin));
         }
         let slot = self.free.pop().map_or_else(|| next_slot(&mut self.slots), Slot);
-        match taken {
-            None => self.starts.insert(place, start, slot),
-            Some(_) => drop(self.twins.insert(pin.cid(), slot)),
+        match start {
+            Entry::Vacant(place) => drop(place.insert(slot)),
+            Entry::Occupied(_) => drop(self.twins.insert(pin.cid(), slot)),
         }
         self.slots[slot.0 as usize] = Some(pin);
         (slot, None)
@@ -124,7 +136,7 @@ impl Pins {
     pub(crate) fn remove(&mut self, cid: &Cid) -> Option<(Slot, SharedPin)> {
         let slot = self.slot(cid)?;
         if self.twins.remove(cid).is_none() {
-            self.starts.remove(Start::of(cid.as_bytes()));
+            self.starts.remove(&Start::of(cid.as_bytes()));
         }
         self.free.push(slot.0);
         Some((slot, self.slots[slot.0 as usize].take()?))

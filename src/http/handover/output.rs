@@ -38,8 +38,8 @@ pub fn lend(to: &UnixStream, output: &File) -> io::Result<()> {
 }
 
 impl HandedFiles {
-    /// Writes a download to the output that was handed over for it; how many bytes. Dropped, it ends with what
-    /// is being written.
+    /// Writes a download to the output that was handed over for it; how many bytes. Dropped, it ends with the few
+    /// chunks that wait.
     ///
     /// # Errors
     /// As the download fails, or the output can't be written to. What came before is in the output, as with any
