@@ -31,10 +31,19 @@ struct Given {
 impl Apart {
     /// Starts the thread. It has timers and sockets of its own, so that nobody else is woken for them.
     pub(super) fn start(name: &str) -> std::io::Result<Self> {
-        let own = Builder::new_current_thread().enable_all().build()?;
-        let runtime = own.handle().clone();
         let (tasks, given) = sync_channel(TASKS_MAX);
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || serve(&own, &given))?;
+        let (made, runtime) = sync_channel(1);
+        // Made there: where there is no thread for it, there is no runtime to drop, which a caller inside of
+        // another one must not do.
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let own = Builder::new_current_thread().enable_all().build();
+            // Whoever starts the thread waits for this.
+            let _ = made.send(own.as_ref().map(|own| own.handle().clone()).map_err(again));
+            if let Ok(own) = own {
+                serve(&own, &given);
+            }
+        })?;
+        let runtime = runtime.recv().map_err(std::io::Error::other)??;
         Ok(Self { tasks: Mutex::new(tasks), runtime })
     }
 
@@ -59,6 +68,11 @@ impl Apart {
         };
         run.boxed_local()
     }
+}
+
+/// The same error for somebody else.
+fn again(error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), error.to_string())
 }
 
 fn serve(runtime: &Runtime, given: &Receiver<Given>) {
