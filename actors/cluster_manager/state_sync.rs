@@ -50,7 +50,7 @@ const DISTRUST: Duration = Duration::from_secs(5);
 const GOSSIP_HEAD_START: Duration = Duration::from_millis(100);
 /// What is applied so soon after the last is taken in one piece with what follows. Telling everybody, and signing,
 /// checking and passing on a message, costs more than to commit an entry.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(25);
 /// Deltas kept while an earlier one is missing.
 const EARLY_DELTAS_MAX: usize = 256;
 /// Pause after a feed request failed.
