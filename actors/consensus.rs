@@ -23,6 +23,7 @@ use crate::rpc::Rpc;
 use crate::settings::RaftSettings;
 use crate::shared::SharedView;
 
+mod alarm;
 mod apply;
 mod handle;
 mod housekeeping;
@@ -34,6 +35,7 @@ mod snapshots;
 pub use handle::{ConsensusHandle, Input, ProposeError, RaftGlance, StatePart, Writing};
 pub use recovery::{RecoveryError, found};
 
+use alarm::Alarm;
 use log_view::{StoredLog, to_stored};
 use requests::Requests;
 
@@ -144,8 +146,8 @@ pub(crate) struct Task {
     ticks: u64,
     /// A hard state whose commit index alone has moved, not written yet.
     unwritten: Option<raft_log::HardState>,
-    /// When to tell what is committed, if no entry does it before.
-    tell_commit_at: Option<Instant>,
+    /// Rings when what is committed is to be told, if no entry does it before.
+    telling: Alarm,
 }
 
 /// What the shells were told of the leadership.
@@ -204,7 +206,7 @@ impl Task {
             tokio::select! {
                 biased;
                 _ = ticks.tick() => self.tick()?,
-                () = until(self.tell_commit_at) => self.core.tell_commit()?,
+                () = self.telling.rings() => self.core.tell_commit()?,
                 Some(job) = jobs.recv() => self.finish(job)?,
                 input = inputs.recv() => match input {
                     Some(input) => self.drain(input, &mut inputs)?,
@@ -215,10 +217,10 @@ impl Task {
     }
 
     fn plan_telling_commit(&mut self) {
-        if self.core.has_untold_commit() {
-            self.tell_commit_at.get_or_insert_with(|| Instant::now() + TELL_COMMIT_AFTER);
-        } else {
-            self.tell_commit_at = None;
+        if !self.core.has_untold_commit() {
+            self.telling.clear();
+        } else if !self.telling.is_set() {
+            self.telling.set(Instant::now() + TELL_COMMIT_AFTER);
         }
     }
 
@@ -332,7 +334,11 @@ impl Task {
             self.send(messages);
             self.persist(&batch).await?;
             let after = self.core.persisted(number)?;
-            self.send(after.messages);
+            if !after.messages.is_empty() {
+                self.send(after.messages);
+                // Somebody waits for an acknowledgement; to apply and to show what is committed can wait.
+                self.deps.executor.give_way();
+            }
             if let Some(manifest) = after.restored {
                 self.restore(&manifest)?;
             }
@@ -419,13 +425,6 @@ impl Task {
                 let _ = reply.send(Ok(grant.index));
             }
         }
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

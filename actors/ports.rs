@@ -364,6 +364,9 @@ pub trait Executor: Send + Sync {
     fn apart(&self, task: ApartTask) -> LocalBoxFuture<'static, ()> {
         task()
     }
+
+    /// Lets whoever was woken and waits for this thread's processor have it first.
+    fn give_way(&self) {}
 }
 
 /// A task that may run on another thread than the actors; it is made there.

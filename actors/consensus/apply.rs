@@ -17,7 +17,7 @@ impl Task {
             entries.push(self.apply_one(entry)?);
         }
         let grants = self.core.applied(last)?;
-        if self.applied_term == self.core.status().term && self.core.status().is_leader() {
+        if self.applied_term == self.core.term() && self.core.is_leader() {
             self.applied_own_term = self.applied_term;
         }
         let epoch = self.deps.handle.state.read(|state| state.epoch());

@@ -1,5 +1,6 @@
 //! What consensus does beside replication: who leads, who votes, how long the log gets.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,34 +78,29 @@ impl Task {
 
     /// Publishes the glance and tells the shells, once for each change.
     pub(super) fn tell_leadership(&mut self) {
-        let status = self.core.status();
-        let leader = status.leader.map(|id| NodeId(id.get()));
-        let leads = status.is_leader();
-        let was =
-            std::mem::replace(&mut self.glance, Leadership { leads, leader, term: status.term });
-        if was.leads && (!leads || was.term != status.term) {
+        let term = self.core.term();
+        let leader = self.core.leader().map(|id| NodeId(id.get()));
+        let leads = self.core.is_leader();
+        let was = std::mem::replace(&mut self.glance, Leadership { leads, leader, term });
+        if was.leads && (!leads || was.term != term) {
             self.requests.lose(leader.filter(|leader| *leader != self.deps.node));
             for (_, reply) in std::mem::take(&mut self.reads) {
                 // Whoever asked may have given up.
                 let _ = reply.send(Err(super::ProposeError::Lost { leader }));
             }
         }
-        let leading = leads && self.applied_own_term == status.term;
-        let ids = |set: &std::collections::BTreeSet<raft::RaftId>| {
-            set.iter().map(|id| NodeId(id.get())).collect::<Vec<_>>()
-        };
-        let glance = RaftGlance {
-            running: true,
-            term: status.term,
-            leader,
-            leading,
-            commit: status.commit,
-            applied: status.applied,
-            voters: ids(&status.conf.voters),
-            learners: ids(&status.conf.learners),
-        };
-        self.deps.handle.glance.write(|shown| *shown = glance);
-        let now = LeadershipChanged { term: status.term, leader, leading };
+        let leading = leads && self.applied_own_term == term;
+        let (commit, applied) = (self.core.commit_index(), self.core.applied_index());
+        let conf = self.core.conf();
+        self.deps.handle.glance.write(|shown| {
+            // The lists stay in place: this is done once for every commit.
+            let RaftGlance { voters, learners, .. } = std::mem::take(shown);
+            let (voters, learners) = (ids(voters, &conf.voters), ids(learners, &conf.learners));
+            let running = true;
+            *shown =
+                RaftGlance { running, term, leader, leading, commit, applied, voters, learners };
+        });
+        let now = LeadershipChanged { term, leader, leading };
         if self.told.last != Some(now) {
             self.told.last = Some(now);
             tracing::info!(term = now.term, leader = ?now.leader, leading, "leadership");
@@ -303,4 +299,11 @@ impl Task {
             tracing::warn!(%reason, "the log stays marked");
         }
     }
+}
+
+/// The nodes of `members`, in the list that held them before.
+fn ids(mut list: Vec<NodeId>, members: &BTreeSet<raft::RaftId>) -> Vec<NodeId> {
+    list.clear();
+    list.extend(members.iter().map(|id| NodeId(id.get())));
+    list
 }

@@ -9,6 +9,7 @@ use ipfs_kit_store::raft_log::{self, RaftLog, RaftLogError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::housekeeping::Leadership;
 use super::log_view::StoredLog;
 use super::requests::Requests;
@@ -143,7 +144,7 @@ pub(super) fn recover(deps: Deps) -> Result<Task, RecoveryError> {
         membership_asked: 0,
         ticks: 0,
         unwritten: None,
-        tell_commit_at: None,
+        telling: Alarm::default(),
         deps,
     })
 }

@@ -72,6 +72,10 @@ impl Executor for Threads {
     fn apart(&self, task: ApartTask) -> LocalBoxFuture<'static, ()> {
         self.apart.run(task)
     }
+
+    fn give_way(&self) {
+        std::thread::yield_now();
+    }
 }
 
 #[cfg(test)]

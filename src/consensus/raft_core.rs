@@ -259,7 +259,37 @@ impl<L: LogView> RaftCore<L> {
         &mut self.node.mut_store().log
     }
 
-    /// What this member knows about the group.
+    /// The current term.
+    pub fn term(&self) -> u64 {
+        self.node.raft.term
+    }
+
+    /// The leader, if one is known.
+    pub fn leader(&self) -> Option<RaftId> {
+        RaftId::new(self.node.raft.leader_id)
+    }
+
+    /// True if this member leads.
+    pub fn is_leader(&self) -> bool {
+        self.node.raft.state == StateRole::Leader
+    }
+
+    /// How far this member knows the log to be committed.
+    pub fn commit_index(&self) -> u64 {
+        self.node.raft.raft_log.committed
+    }
+
+    /// How far the log is applied.
+    pub fn applied_index(&self) -> u64 {
+        self.applied
+    }
+
+    /// The configuration as applied.
+    pub fn conf(&self) -> &ConfState {
+        &self.conf
+    }
+
+    /// What this member knows about the group, gathered anew.
     pub fn status(&self) -> Status {
         let raft = &self.node.raft;
         let peers = match self.leading {
@@ -393,10 +423,6 @@ impl<L: LogView> RaftCore<L> {
 
     fn busy(&self) -> Option<u64> {
         self.outstanding.as_ref().map(cycle::Outstanding::number)
-    }
-
-    fn leader(&self) -> Option<RaftId> {
-        RaftId::new(self.node.raft.leader_id)
     }
 
     fn step(&mut self, message: pb::Message) -> Result<raft::Result<()>, CoreFailure> {
